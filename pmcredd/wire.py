@@ -89,8 +89,6 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
     }
 )
 
-_NO_ARGS: Mapping[str, str] = MappingProxyType({})
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -98,7 +96,7 @@ class Request:
 
     verb: str
     target: str | None = None
-    args: Mapping[str, str] = field(default=_NO_ARGS)
+    args: Mapping[str, str] = field(default_factory=dict)
 
 
 def parse_request(line: bytes) -> Request:
