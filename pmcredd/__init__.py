@@ -1,1 +1,23 @@
 """pmcredd keeps fresh ProcessMaker access tokens and hands them out over a Unix socket."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pmcredd.client import AccessToken, NoDaemon, PmcredError, get_token
+
+    __version__: str
+
+__all__ = ["AccessToken", "NoDaemon", "PmcredError", "__version__", "get_token"]
+
+
+def __getattr__(name: str) -> object:
+    # Lazily: the daemon needs none of this to start, and importlib.metadata alone costs six bare interpreters.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("pmcredd")
+    if name in __all__:
+        from pmcredd import client
+
+        return getattr(client, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
