@@ -1,0 +1,92 @@
+"""The sandbox as it starts: settings become two instances, with users, clients and secrets that are obviously made up."""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from pmcredd.sandbox.journal import Journal
+from pmcredd.sandbox.mint import Entropy, OpaqueMint, PassportMint
+from pmcredd.sandbox.passport import dialect
+from pmcredd.sandbox.settings import Settings
+from pmcredd.sandbox.throttle import Throttle
+from pmcredd.sandbox.world import PASSPORT_RULES, PM3_RULES, Client, Rules, User, World
+
+USERS: Final = (
+    User(1, "demo", "demo-password", "Dana", "Demo", administrator=True),
+    User(2, "other", "other-password", "Otis", "Other"),
+)
+LOOPBACK_CALLBACK: Final = "http://127.0.0.1/callback"
+
+
+def fake_secret(word: str) -> str:
+    """Make a client secret of ProcessMaker's length (40 characters) that nobody takes for a real one."""
+    return f"fake-secret-{word}-".ljust(40, "x")
+
+
+PERSONAL: Final = Client("1", "Personal access", fake_secret("personal"), personal_access=True)
+PASSWORD: Final = Client("2", "Password grant", fake_secret("password"), password=True)
+CODE: Final = Client("3", "Authorization code", fake_secret("code"), redirect=LOOPBACK_CALLBACK)
+CREDENTIALS: Final = Client("4", "Client credentials", fake_secret("credentials"))
+CLIENTS: Final = (PERSONAL, PASSWORD, CODE, CREDENTIALS)
+
+# ProcessMaker 3 makes ids of 32 capitals.
+PM3_CLIENT: Final = Client(
+    "SANDBOXAPPLICATIONFORALLTHEGRANT", "All grants", fake_secret("pm3"), redirect=LOOPBACK_CALLBACK
+)
+PM3_LIMITED: Final = Client(
+    "SANDBOXAPPLICATIONWITHOUTAPERSON",
+    "Client credentials only",
+    fake_secret("pm3-limited"),
+    grants=frozenset({"client_credentials"}),
+)
+PM3_CLIENTS: Final = (PM3_CLIENT, PM3_LIMITED)
+
+
+class Sandbox:
+    """Both instances, the throttle before the token endpoint of ProcessMaker 4, and the journal of both.
+
+    `clock` gives unix time; `tell` takes each journal line as it is written. ValueError for a release that never was.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.time,
+        entropy: Entropy = os.urandom,
+        tell: Callable[[str], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.dialect = dialect(settings.version, passport_13=settings.passport_13)
+        mint = PassportMint(
+            entropy, float_times=self.dialect.float_times, client_as_subject=self.dialect.client_as_subject
+        )
+        self.pm4 = World(
+            users=USERS,
+            clients=CLIENTS,
+            rules=_with_lifetimes(PASSPORT_RULES, settings),
+            mint=mint,
+            clock=clock,
+            entropy=entropy,
+        )
+        self.pm3 = World(
+            users=USERS,
+            clients=PM3_CLIENTS,
+            rules=_with_lifetimes(PM3_RULES, settings),
+            mint=OpaqueMint(entropy),
+            clock=clock,
+            entropy=entropy,
+        )
+        self.throttle = Throttle(settings.throttle, clock)
+        self.journal = Journal(clock, tell)
+
+
+def _with_lifetimes(rules: Rules, settings: Settings) -> Rules:
+    chosen = {
+        "access_lifetime": settings.token_lifetime,
+        "refresh_lifetime": settings.refresh_lifetime,
+        "personal_lifetime": settings.personal_lifetime,
+    }
+    return replace(rules, **{name: value for name, value in chosen.items() if value is not None})
