@@ -1,0 +1,265 @@
+"""Every key of profiles.toml in one table: its kind, who needs it, who may use it, and a sentence of help.
+
+The reader works from these tables; nothing else knows which keys there are.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from types import MappingProxyType
+
+from pmcredd.profiles import ClientAuth, Grant, Storage
+
+NOBODY: frozenset[Grant] = frozenset()
+EVERY_GRANT = frozenset(Grant)
+OAUTH = EVERY_GRANT - {Grant.PERSONAL_ACCESS_TOKEN}
+BOTH: frozenset[int] = frozenset({3, 4})
+
+
+class Kind(Enum):
+    """What a key's value is; profile_values has a function for each."""
+
+    CHOICE = auto()
+    URL = auto()
+    PROXY = auto()
+    TEXT = auto()
+    CLIENT_ID = auto()
+    WORKSPACE = auto()
+    SCOPE = auto()
+    SERVER_PATH = auto()
+    FILE = auto()
+    SECONDS = auto()
+    SECRET = auto()
+    COMMAND = auto()
+    VARIABLE = auto()
+    CREDENTIAL = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One key: `example` is its value as TOML; `default` is what holds where it is left out, for people.
+
+    `needed_by` and `used_by` are grants, `generations` those of ProcessMaker; `choices` belongs to Kind.CHOICE.
+    `shared` keys may stand in [defaults]: neither secrets nor what says who a profile is.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    example: str
+    default: str = ""
+    needed_by: frozenset[Grant] = NOBODY
+    used_by: frozenset[Grant] = EVERY_GRANT
+    generations: frozenset[int] = BOTH
+    choices: tuple[str | int, ...] = ()
+    shared: bool = False
+
+
+def _table(*keys: Key) -> Mapping[str, Key]:
+    return MappingProxyType({key.name: key for key in keys})
+
+
+PROFILE_KEYS = _table(
+    Key(
+        "url",
+        Kind.URL,
+        "The address of the instance, as its users open it, without the path of a page.",
+        '"https://acme.processmaker.net"',
+        needed_by=EVERY_GRANT,
+        shared=True,
+    ),
+    Key(
+        "grant",
+        Kind.CHOICE,
+        "How the profile gets its token.",
+        '"password"',
+        needed_by=EVERY_GRANT,
+        choices=tuple(str(grant) for grant in Grant),
+        shared=True,
+    ),
+    Key(
+        "generation",
+        Kind.CHOICE,
+        "The generation of ProcessMaker that answers at url.",
+        "3",
+        default="4",
+        choices=(3, 4),
+        shared=True,
+    ),
+    Key(
+        "workspace",
+        Kind.WORKSPACE,
+        "The workspace of a ProcessMaker 3 instance.",
+        '"workflow"',
+        needed_by=EVERY_GRANT,
+        generations=frozenset({3}),
+        shared=True,
+    ),
+    Key(
+        "client_id",
+        Kind.CLIENT_ID,
+        "The id of the Auth Client in ProcessMaker; in ProcessMaker 4 a number, written as a string.",
+        '"3"',
+        needed_by=OAUTH,
+        used_by=OAUTH,
+    ),
+    Key(
+        "client_secret",
+        Kind.SECRET,
+        "The secret of the Auth Client.",
+        '{ command = ["pass", "show", "pm/prod"] }',
+        needed_by=OAUTH,
+        used_by=OAUTH,
+    ),
+    Key(
+        "client_auth",
+        Kind.CHOICE,
+        "Whether client_id and client_secret travel in an HTTP Basic header or in the body of the request.",
+        '"body"',
+        default='"basic"',
+        used_by=OAUTH,
+        choices=tuple(str(way) for way in ClientAuth),
+        shared=True,
+    ),
+    Key(
+        "username",
+        Kind.TEXT,
+        "The name of the ProcessMaker user whose token it is.",
+        '"integration"',
+        needed_by=frozenset({Grant.PASSWORD}),
+        used_by=frozenset({Grant.PASSWORD}),
+    ),
+    Key(
+        "password",
+        Kind.SECRET,
+        "The password of that user.",
+        '{ file = "~/.secrets/pm-prod" }',
+        needed_by=frozenset({Grant.PASSWORD}),
+        used_by=frozenset({Grant.PASSWORD}),
+    ),
+    Key(
+        "token",
+        Kind.SECRET,
+        "The personal access token, made in ProcessMaker.",
+        '{ file = "~/.secrets/pm-report" }',
+        needed_by=frozenset({Grant.PERSONAL_ACCESS_TOKEN}),
+        used_by=frozenset({Grant.PERSONAL_ACCESS_TOKEN}),
+    ),
+    Key(
+        "scope",
+        Kind.SCOPE,
+        "The scopes to ask for, with one space between them; ProcessMaker 4 knows none but *, so leave it out there.",
+        '"view_processes edit_processes"',
+        used_by=OAUTH,
+        shared=True,
+    ),
+    Key(
+        "token_path",
+        Kind.SERVER_PATH,
+        "The path of the token endpoint, below url, where a front end has moved it.",
+        '"/sso/oauth/token"',
+        used_by=OAUTH,
+        shared=True,
+    ),
+    Key(
+        "authorize_path",
+        Kind.SERVER_PATH,
+        "The path of the page where a browser login starts, below url, where a front end has moved it.",
+        '"/sso/oauth/authorize"',
+        used_by=frozenset({Grant.AUTHORIZATION_CODE}),
+        shared=True,
+    ),
+    Key(
+        "ca_file",
+        Kind.FILE,
+        "A PEM file of the certificate authorities to trust instead of the system's.",
+        '"~/acme-ca.pem"',
+        default="the system's",
+        shared=True,
+    ),
+    Key(
+        "client_cert",
+        Kind.FILE,
+        "A PEM file of the TLS client certificate that the server asks for.",
+        '"~/.secrets/pm-client.crt"',
+        shared=True,
+    ),
+    Key(
+        "client_key",
+        Kind.FILE,
+        "A PEM file of the client certificate's key, where client_cert does not hold both.",
+        '"~/.secrets/pm-client.key"',
+        shared=True,
+    ),
+    Key(
+        "proxy",
+        Kind.PROXY,
+        'The HTTP proxy to go through; "environment" takes it from https_proxy and its kin, "none" takes none.',
+        '"http://proxy.acme.example:3128"',
+        default='"none"',
+        shared=True,
+    ),
+    Key(
+        "timeout",
+        Kind.SECONDS,
+        "How long one exchange with the server may take, in seconds, from 1 to 600.",
+        "30",
+        default="30",
+        shared=True,
+    ),
+)
+
+SECRET_KEYS = _table(
+    Key(
+        "file",
+        Kind.FILE,
+        "The secret is the content of this file.",
+        '"~/.secrets/pm-prod"',
+    ),
+    Key(
+        "command",
+        Kind.COMMAND,
+        "The secret is what this program prints: the program and its arguments, without a shell.",
+        '["pass", "show", "pm/prod"]',
+    ),
+    Key(
+        "env",
+        Kind.VARIABLE,
+        "The secret is in this environment variable; not for a pmcredd that systemd starts.",
+        '"PM_PROD_SECRET"',
+    ),
+    Key(
+        "credential",
+        Kind.CREDENTIAL,
+        "The secret is the systemd credential of this name.",
+        '"pm-prod"',
+    ),
+    Key(
+        "timeout",
+        Kind.SECONDS,
+        "How long the command may take, in seconds, from 1 to 600.",
+        "60",
+        default="60",
+    ),
+)
+
+DAEMON_KEYS = _table(
+    Key(
+        "storage",
+        Kind.CHOICE,
+        "Where tokens are kept: on disk, or in the runtime directory, which a reboot empties.",
+        '"disk"',
+        default='"disk"',
+        choices=tuple(str(place) for place in Storage),
+    ),
+    Key(
+        "log_level",
+        Kind.CHOICE,
+        "How much the daemon logs; secrets are never in it.",
+        '"info"',
+        default='"info"',
+        choices=("debug", "info", "warning", "error"),
+    ),
+)
+
+DEFAULTS_KEYS: Mapping[str, Key] = MappingProxyType({name: key for name, key in PROFILE_KEYS.items() if key.shared})

@@ -1,0 +1,253 @@
+"""From one value of TOML to one value of a profile: a function for each kind of key, and what it says when it is wrong.
+
+No message quotes a value that may be, or may hold, a secret.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time
+
+from pmcredd.profile_keys import Key, Kind
+from pmcredd.profiles import BadUrl, Url, parse_url, secret_flaw
+
+
+class Flaw(Exception):  # noqa: N818 - a finding, not a failure of the program
+    """What is wrong with one value, and what to write instead."""
+
+    def __init__(self, wrong: str, mend: str = "") -> None:
+        super().__init__(wrong)
+        self.wrong = wrong
+        self.mend = mend
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands: relative paths start in `folder`, and ~ is `home`."""
+
+    folder: str
+    home: str
+
+
+def read_value(key: Key, raw: object, place: Place) -> object:
+    """Read the value of any key but a secret; raise Flaw."""
+    return _READ[key.kind](key, raw, place)
+
+
+def kind_of(raw: object) -> str:
+    """Name the type of a TOML value in TOML's own words."""
+    return next((name for kind, name in _TYPES if isinstance(raw, kind)), type(raw).__name__)
+
+
+def literal(raw: str) -> str:
+    """Check a secret that stands in the profile itself; raise Flaw."""
+    if (flaw := secret_flaw(raw)) is not None:
+        raise Flaw(flaw, "write the secret as ProcessMaker shows it, or name where it is: { file = ... }")
+    return raw
+
+
+def closest(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str | None:
+    """Find what somebody who wrote `word` may have meant."""
+    import difflib  # here: only a mistake needs it
+
+    found = difflib.get_close_matches(word.lower().replace("-", "_"), list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+# bool before int, datetime before date: each is also the other.
+_TYPES: tuple[tuple[type, str], ...] = (
+    (str, "a string"),
+    (bool, "a boolean"),
+    (int, "an integer"),
+    (float, "a float"),
+    (list, "an array"),
+    (dict, "a table"),
+    (datetime, "a date"),
+    (date, "a date"),
+    (time, "a time"),
+)
+
+_WORKSPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
+_SERVER_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%-][A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_CREDENTIAL = re.compile(r"(?!\.\.?$)[ -.0-9;-~]{1,255}")  # as systemd has it: a file name without colons
+_A_PAGE = re.compile(r"/(?:api/[0-9.]+|oauth2?|login|sys[^/]*)(?:/.*)?$")
+
+
+def _written(key: Key) -> str:
+    return f"write {key.name} = {key.example}"
+
+
+def _text(key: Key, raw: object) -> str:
+    if not isinstance(raw, str):
+        if key.kind is Kind.CLIENT_ID and type(raw) is int:
+            raise Flaw("must be a string, not an integer", f'write {key.name} = "{raw}"')
+        raise Flaw(f"must be a string, not {kind_of(raw)}", _written(key))
+    if not raw:
+        raise Flaw("is empty", _written(key))
+    if not raw.isprintable():
+        raise Flaw("has a control character or another invisible one in it", _written(key))
+    if raw != raw.strip():
+        raise Flaw("has a space at its start or its end", "remove the space")
+    return raw
+
+
+def _plain(key: Key, raw: object, _: Place) -> str:
+    return _text(key, raw)
+
+
+def _client_id(key: Key, raw: object, _: Place) -> str:
+    text = _text(key, raw)
+    if not text.isascii():  # RFC 6749 appendix A.1
+        raise Flaw(
+            "has a character in it that no client id can have", "copy the id from ProcessMaker's list of clients"
+        )
+    return text
+
+
+def _choice(key: Key, raw: object, _: Place) -> str | int:
+    for choice in key.choices:
+        if type(raw) is type(choice) and raw == choice:
+            return choice
+    wrong = "must be one of " + ", ".join(f'"{each}"' if isinstance(each, str) else str(each) for each in key.choices)
+    for choice in key.choices:
+        if type(raw) is not bool and str(raw) == str(choice):
+            raise Flaw(
+                f"must be {kind_of(choice)}, not {kind_of(raw)}",
+                f"write {key.name} = " + (f'"{choice}"' if isinstance(choice, str) else str(choice)),
+            )
+    if not isinstance(raw, str):
+        raise Flaw(f"{wrong}, not {kind_of(raw)}", _written(key))
+    meant = closest(raw, tuple(str(choice) for choice in key.choices))
+    raise Flaw(wrong, f'did you mean "{meant}"?' if meant else _written(key))
+
+
+def _parsed(key: Key, text: str) -> Url:
+    try:
+        url = parse_url(text)
+    except BadUrl as bad:
+        wrong = bad.wrong
+    else:
+        if url.userinfo is None:
+            return url
+        wrong = "has a user name or a password in it"
+    if key.kind is Kind.PROXY and wrong.startswith("has a user"):
+        raise Flaw(wrong, 'write proxy = "environment" and keep it in https_proxy, or use a proxy that asks for none')
+    raise Flaw(wrong, _written(key))
+
+
+def _url(key: Key, raw: object, _: Place) -> str:
+    url = _parsed(key, _text(key, raw))
+    if url.tail:
+        raise Flaw("has a query or a fragment", f'write url = "{url}"')
+    if url.scheme == "http" and not url.loopback:
+        raise Flaw(f"plain http to {url.host} would show every secret to the network", "write https://")
+    if page := _A_PAGE.search(url.path):
+        raise Flaw(
+            f"ends in {page.group()}, the path of a page or of the API",
+            f'write url = "{url.origin}{url.path[: page.start()]}"',
+        )
+    return str(url)
+
+
+def _proxy(key: Key, raw: object, _: Place) -> str | None:
+    text = _text(key, raw)
+    if text == "none":
+        return None
+    if text == "environment":
+        return text
+    url = _parsed(key, text)
+    if url.tail or url.path:
+        raise Flaw("has a path, a query or a fragment", f'write proxy = "{url.origin}"')
+    return url.origin
+
+
+def _workspace(key: Key, raw: object, _: Place) -> str:
+    text = _text(key, raw)
+    if not _WORKSPACE.fullmatch(text):
+        raise Flaw("is not the name of a workspace: letters, digits, - and _", _written(key))
+    return text
+
+
+def _scope(key: Key, raw: object, _: Place) -> str:
+    text = _text(key, raw)
+    if not _SCOPE.fullmatch(text):
+        raise Flaw("is not a list of scopes with one space between them", _written(key))
+    return text
+
+
+def _server_path(key: Key, raw: object, _: Place) -> str:
+    text = _text(key, raw)
+    if not _SERVER_PATH.fullmatch(text) or "/../" in f"{text}/" or "/./" in f"{text}/":
+        raise Flaw("is not the path of a URL: it starts with one / and has no query", _written(key))
+    return text
+
+
+def _file(key: Key, raw: object, place: Place) -> str:
+    return _path(_text(key, raw), place)
+
+
+def _path(text: str, place: Place) -> str:
+    if text.startswith("~"):
+        if text != "~" and not text.startswith("~/"):
+            raise Flaw(
+                "starts with the home directory of somebody else", "write the whole path, or ~/ for your own home"
+            )
+        if not place.home.startswith("/"):
+            raise Flaw("starts with ~ and $HOME is not set", "write the whole path")
+        text = place.home.rstrip("/") + text[1:]
+    return text if text.startswith("/") else f"{place.folder.rstrip('/')}/{text.removeprefix('./')}"
+
+
+def _seconds(key: Key, raw: object, _: Place) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise Flaw(f"must be a number of seconds, not {kind_of(raw)}", _written(key))
+    if not 1 <= raw <= 600:  # not a number (nan) compares false, too
+        raise Flaw("must be from 1 to 600 seconds", _written(key))
+    return float(raw)
+
+
+def _command(key: Key, raw: object, place: Place) -> tuple[str, ...]:
+    if not isinstance(raw, list) or not raw:
+        what = "not an empty array" if raw == [] else f"not {kind_of(raw)}"
+        raise Flaw(f"must be an array of the program and its arguments, {what}", _written(key))
+    if not all(isinstance(word, str) and "\0" not in word for word in raw):
+        raise Flaw("must hold strings only", _written(key))
+    program = str(raw[0])
+    if not program:
+        raise Flaw("names no program", _written(key))
+    if "/" in program:  # else it is looked up on PATH
+        program = _path(program, place)
+    return (program, *raw[1:])
+
+
+def _variable(key: Key, raw: object, _: Place) -> str:
+    text = _text(key, raw)
+    if not _VARIABLE.fullmatch(text):
+        raise Flaw("is not the name of an environment variable: letters, digits and _, without $", _written(key))
+    return text
+
+
+def _credential(key: Key, raw: object, _: Place) -> str:
+    text = _text(key, raw)
+    if not _CREDENTIAL.fullmatch(text):
+        raise Flaw("is not the name of a systemd credential: a file name, not a path", _written(key))
+    return text
+
+
+_READ: Mapping[Kind, Callable[[Key, object, Place], object]] = {
+    Kind.CHOICE: _choice,
+    Kind.URL: _url,
+    Kind.PROXY: _proxy,
+    Kind.TEXT: _plain,
+    Kind.CLIENT_ID: _client_id,
+    Kind.WORKSPACE: _workspace,
+    Kind.SCOPE: _scope,
+    Kind.SERVER_PATH: _server_path,
+    Kind.FILE: _file,
+    Kind.SECONDS: _seconds,
+    Kind.COMMAND: _command,
+    Kind.VARIABLE: _variable,
+    Kind.CREDENTIAL: _credential,
+}

@@ -1,0 +1,317 @@
+"""Where a secret comes from: a file, a command, the environment, a systemd credential.
+
+Whatever goes wrong there becomes a SecretUnavailable, which never contains the secret.
+"""
+
+import contextlib
+import errno
+import os
+import shlex
+import signal
+import stat
+import subprocess
+from collections.abc import Collection, Mapping
+from functools import partial
+from typing import assert_never
+
+import trio
+
+from pmcredd.profiles import (
+    CommandSecret,
+    CredentialSecret,
+    EnvSecret,
+    FileSecret,
+    LiteralSecret,
+    SecretSource,
+    secret_flaw,
+)
+from pmcredd.secret import Secret
+
+MAX_BYTES = 64 * 1024
+FILE_SECONDS = 30.0  # a file answers in microseconds, or its file system hangs
+_MAX_COMPLAINT = 4096  # bytes of stderr that are kept; people see the end of it
+_CLOSING_SECONDS = 1.0  # how long the rest of stderr may take once the command is gone
+
+# What the daemon's environment says to the daemon alone. PMCRED_*: a command that asked the daemon for a token would
+# wait for itself. The rest is systemd's: a child must not announce itself as ready in our name.
+_OURS = ("PMCRED_", "LISTEN_", "WATCHDOG_", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")
+
+
+class SecretUnavailable(Exception):  # noqa: N818 - named as the state that it leads to
+    """A secret cannot be had: `sentence` tells why, for people; `mend` is what to do about it."""
+
+    def __init__(self, sentence: str, mend: str) -> None:
+        super().__init__(sentence)
+        self.sentence = sentence
+        self.mend = mend
+
+
+async def read(source: SecretSource, *, environ: Mapping[str, str], withhold: Collection[str] = ()) -> Secret:
+    """Read a secret where it is now; nothing is remembered.
+
+    `withhold` names the variables that hold secrets of any profile (profiles.secret_variables): a command does not
+    inherit them. Takes at most FILE_SECONDS or the command's own time limit. Raises SecretUnavailable.
+    """
+    match source:
+        case LiteralSecret(value):
+            return value
+        case FileSecret(path):
+            return _secret(await _file(path, f"the secret file {path}", guarded=True), f"the secret file {path}")
+        case CommandSecret():
+            what = f'the secret that the command "{source.argv[0]}" printed'
+            return _secret(await _command(source, child_environment(environ, withhold)), what)
+        case EnvSecret(variable):
+            return _secret(_variable(variable, environ), f"the secret in the environment variable {variable}")
+        case CredentialSecret(name):
+            what = f'the systemd credential "{name}"'
+            return _secret(await _file(_credential_path(name, environ), what, guarded=False), what)
+        case _:
+            assert_never(source)
+
+
+def child_environment(environ: Mapping[str, str], withhold: Collection[str] = ()) -> dict[str, str]:
+    """Give a secret command what it needs (HOME, PATH, GNUPGHOME, the session bus, the display) and nothing of ours."""
+    return {name: value for name, value in environ.items() if not name.startswith(_OURS) and name not in withhold}
+
+
+def _secret(content: bytes, what: str) -> Secret:
+    if len(content) > MAX_BYTES:
+        raise SecretUnavailable(
+            f"{what} is longer than {MAX_BYTES // 1024} KiB", "keep the secret there and nothing else"
+        )
+    flaw: str | None = "is not UTF-8"
+    text = ""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        pass  # raised below: the error holds the secret's bytes and would be the context of ours
+    else:
+        text = text.removesuffix("\n")
+        flaw = secret_flaw(text)
+    if flaw is not None:
+        raise SecretUnavailable(f"{what} {flaw}", "keep the secret there, in one line, and nothing else")
+    return Secret(text)
+
+
+# The environment
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> bytes:
+    if _started_by_systemd(environ) and "PMCRED_ONESHOT" not in environ:
+        raise SecretUnavailable(
+            f"a secret in the environment variable {name} is not for a pmcredd that systemd starts: everybody "
+            "who can talk to systemd can read it",
+            f'write {{ credential = "{name}" }} and add LoadCredential={name}:/PATH/OF/THE/FILE to the unit',
+        )
+    if name not in environ:
+        raise SecretUnavailable(
+            f"the environment variable {name} is not set",
+            "start pmcredd from a shell that has it, or write { file = ... } or { command = [...] }",
+        )
+    return os.fsencode(environ[name])
+
+
+def _started_by_systemd(environ: Mapping[str, str]) -> bool:
+    # INVOCATION_ID alone would not do: every shell in a terminal that is itself a user service inherits it. systemd
+    # 248 and later also name the process that they started.
+    if started := environ.get("SYSTEMD_EXEC_PID"):
+        return started == str(os.getpid())
+    return "INVOCATION_ID" in environ
+
+
+# Files
+
+
+def _credential_path(name: str, environ: Mapping[str, str]) -> str:
+    directory = environ.get("CREDENTIALS_DIRECTORY")
+    if not directory:
+        raise SecretUnavailable(
+            f'the systemd credential "{name}" is not there: pmcredd was started without credentials',
+            f"add LoadCredential={name}:/PATH/OF/THE/FILE to the unit (systemctl --user edit pmcredd) and restart it",
+        )
+    return os.path.join(directory, name)
+
+
+# One read of a path at a time: a thread that hangs in a dead file system cannot be ended, so it must not be joined by
+# others. Per event loop, as trio's limiters are.
+_reading: trio.lowlevel.RunVar[dict[str, trio.CapacityLimiter]] = trio.lowlevel.RunVar("pmcredd_reading")
+
+
+async def _file(path: str, what: str, *, guarded: bool) -> bytes:
+    try:
+        limiters = _reading.get()
+    except LookupError:
+        _reading.set(limiters := {})
+    limiter = limiters.setdefault(path, trio.CapacityLimiter(1))
+    with trio.move_on_after(FILE_SECONDS):
+        read_it = partial(_read_file, path, what, guarded=guarded)
+        return await trio.to_thread.run_sync(read_it, abandon_on_cancel=True, limiter=limiter)
+    raise SecretUnavailable(
+        f"reading {what} took longer than {FILE_SECONDS:g} s", f"look at its file system: df {shlex.quote(path)}"
+    )
+
+
+def _read_file(path: str, what: str, *, guarded: bool) -> bytes:
+    try:
+        # O_NONBLOCK: opening a FIFO would wait for its writer for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+        with open(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise SecretUnavailable(f"{what} is not a regular file", "put the secret into a file of its own")
+            if guarded:
+                _check_guarded(path, what, status)
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SecretUnavailable(f"{what} cannot be read: {error.strerror}", _mend(path, error)) from None
+
+
+def _check_guarded(path: str, what: str, status: os.stat_result) -> None:
+    """Refuse a file that others can read or could have written, as ssh does with a private key.
+
+    A file of root's is root's decision (/run/secrets is mounted readable for all), but never one that all can write.
+    """
+    if status.st_uid not in {os.geteuid(), 0}:
+        raise SecretUnavailable(
+            f"{what} belongs to another user (uid {status.st_uid})", f"chown {os.geteuid()} {shlex.quote(path)}"
+        )
+    forbidden = 0o077 if status.st_uid == os.geteuid() else 0o022
+    if status.st_mode & forbidden:
+        raise SecretUnavailable(
+            f"{what} is open to others (mode {stat.S_IMODE(status.st_mode):04o})", f"chmod 600 {shlex.quote(path)}"
+        )
+
+
+def _mend(path: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"install -m 600 /dev/null {shlex.quote(path)}, then write the secret into it"
+    if isinstance(error, PermissionError):
+        return f"chmod 600 {shlex.quote(path)}, and look at the directories above it"
+    return "put the secret into a file that can be read"
+
+
+# Commands
+
+
+async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
+    program = source.argv[0]
+    process = await _start(source.argv, env)
+    assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - for mypy: both are pipes
+    output, complaint = bytearray(), bytearray()
+    reaped = False
+    try:
+        with trio.move_on_after(source.timeout):
+            async with trio.open_nursery() as nursery:
+                silent = trio.Event()
+                nursery.start_soon(_listen, process.stderr, complaint, silent)
+                async for chunk in process.stdout:
+                    output += chunk
+                    if len(output) > MAX_BYTES:
+                        break
+                else:
+                    await process.wait()
+                    reaped = True
+                    # What the command left in the background may hold stderr open: do not wait for that.
+                    with trio.move_on_after(_CLOSING_SECONDS):
+                        await silent.wait()
+                nursery.cancel_scope.cancel()
+    finally:
+        # Until it is reaped its process group cannot become somebody else's.
+        left_early = not reaped and _has_exited(process.pid)
+        await _end(process, reaped=reaped)
+    if len(output) > MAX_BYTES:
+        return bytes(output)  # the caller refuses it
+    if not reaped:
+        raise _too_slow(program, source.timeout, left_early=left_early)
+    if process.returncode:
+        raise _failed(program, process.returncode, _told(bytes(complaint), bytes(output)))
+    return bytes(output)
+
+
+async def _start(argv: tuple[str, ...], env: dict[str, str]) -> trio.Process:
+    for folder in (env.get("HOME") or "/", "/"):
+        try:
+            return await trio.lowlevel.open_process(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # its own process group, without our terminal: it can be killed whole
+                cwd=folder,
+                env=env,
+            )
+        except OSError as error:
+            if error.filename == folder and folder != "/":
+                continue  # a user without a usable home directory
+            raise _not_started(argv[0], error, env) from None
+    raise AssertionError
+
+
+async def _listen(stream: trio.abc.ReceiveStream, heard: bytearray, silent: trio.Event) -> None:
+    async for chunk in stream:  # read to its end: a full pipe would stop the command
+        heard += chunk
+        del heard[:-_MAX_COMPLAINT]
+    silent.set()
+
+
+def _has_exited(pid: int) -> bool:
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+async def _end(process: trio.Process, *, reaped: bool) -> None:
+    """Kill the whole process group and close the pipes, also when we are cancelled."""
+    with trio.move_on_after(_CLOSING_SECONDS) as scope:
+        scope.shield = True
+        if not reaped:
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: it became another user
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            with trio.CancelScope(shield=True):
+                await stream.aclose()
+
+
+def _not_started(program: str, error: OSError, env: Mapping[str, str]) -> SecretUnavailable:
+    what = f'the command "{program}" for a secret'
+    match error:
+        case FileNotFoundError() if "/" in program:
+            return SecretUnavailable(
+                f"{what} is not there, or the interpreter in its first line is not", f"ls -l {shlex.quote(program)}"
+            )
+        case FileNotFoundError():
+            where = env.get("PATH", os.defpath)
+            return SecretUnavailable(f"{what} is not on PATH, which is {where}", "install it, or write its whole path")
+        case PermissionError():
+            return SecretUnavailable(f"{what} may not be run by us", f"chmod u+x {shlex.quote(program)}")
+        case OSError(errno=errno.ENOEXEC):
+            return SecretUnavailable(f"{what} is no program", "give the script a first line such as #!/bin/sh")
+        case _:
+            return SecretUnavailable(f"{what} cannot be started: {error.strerror}", "run it by hand")
+
+
+def _too_slow(program: str, timeout: float, *, left_early: bool) -> SecretUnavailable:
+    if left_early:
+        return SecretUnavailable(
+            f'the command "{program}" for a secret has ended, but a process that it left behind held its output '
+            f"open until the time limit of {timeout:g} s",
+            "let it start that process with its output elsewhere: >/dev/null 2>&1",
+        )
+    return SecretUnavailable(
+        f'the command "{program}" for a secret did not end within its time limit of {timeout:g} s and was killed',
+        "run it by hand: it may wait for somebody to unlock something, and it has no terminal here",
+    )
+
+
+def _failed(program: str, status: int, told: str) -> SecretUnavailable:
+    how = f"failed with exit status {status}" if status > 0 else f"was killed by signal {-status}"
+    said = f": {told}" if told else ""
+    return SecretUnavailable(f'the command "{program}" for a secret {how}{said}', "run it by hand to see why")
+
+
+def _told(complaint: bytes, output: bytes) -> str:
+    """Give the end of what a command said on stderr, fit for one line, without what it said on stdout."""
+    text = complaint.decode(errors="replace")
+    for secret in output.decode(errors="replace").split():
+        text = text.replace(secret, "****")
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[-200:]
