@@ -1,0 +1,120 @@
+"""The two generations of ProcessMaker as data: their endpoints, and what a refresh does to the token in use."""
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from urllib.parse import quote, urlsplit
+
+from pmcredd.profiles import Grant, Profile
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation of the server. In the paths `{workspace}` stands for the profile's workspace."""
+
+    number: int
+    token_path: str
+    authorize_path: str
+    api_base: str
+    refresh_revokes: bool
+    """Whether a refresh revokes the access token in use: league/oauth2-server does, bshaffer/oauth2-server does not."""
+    invalid_client_status: int
+    """The status beside the error `invalid_client`: both are in the field, RFC 6749 section 5.2 allows both."""
+    clients_page: str
+    """Where an administrator finds the OAuth clients, in the words of the user interface."""
+
+
+GENERATIONS: Mapping[int, Generation] = MappingProxyType(
+    {
+        4: Generation(
+            number=4,
+            token_path="/oauth/token",  # noqa: S106 - a path
+            authorize_path="/oauth/authorize",
+            api_base="/api/1.0",
+            refresh_revokes=True,
+            invalid_client_status=401,
+            clients_page="Admin > Auth Clients",
+        ),
+        3: Generation(
+            number=3,
+            token_path="/{workspace}/oauth2/token",  # noqa: S106 - a path
+            authorize_path="/{workspace}/oauth2/authorize",
+            api_base="/api/1.0/{workspace}",
+            refresh_revokes=False,
+            invalid_client_status=400,
+            clients_page="Admin > REST applications",
+        ),
+    }
+)
+
+
+class Renewal(enum.Enum):
+    """What it takes to get the next token, and whom it disturbs."""
+
+    ASK_ANEW = "ask-anew"
+    """The grant is simply repeated; tokens that are out live on."""
+    REFRESH_QUIETLY = "refresh-quietly"
+    """The refresh token is spent; the access token in use lives on."""
+    REFRESH_DISRUPTIVELY = "refresh-disruptively"
+    """The refresh token is spent, and the access token in use dies with it, in everybody's hands."""
+    NEVER = "never"
+    """A personal access token: a person makes the next one."""
+
+
+def generation(profile: Profile) -> Generation:
+    """Give the generation that a profile is for."""
+    return GENERATIONS[profile.generation]
+
+
+def renewal(profile: Profile) -> Renewal:
+    """Tell how this profile's token is renewed."""
+    match profile.grant:
+        case Grant.PERSONAL_ACCESS_TOKEN:
+            return Renewal.NEVER
+        case Grant.CLIENT_CREDENTIALS | Grant.PASSWORD:
+            return Renewal.ASK_ANEW
+        case Grant.AUTHORIZATION_CODE:
+            return Renewal.REFRESH_DISRUPTIVELY if generation(profile).refresh_revokes else Renewal.REFRESH_QUIETLY
+
+
+def token_url(profile: Profile) -> str:
+    """Give the URL that tokens are asked from.
+
+    A `token_path` in the profile is relative to the profile's url, with or without a leading slash: an instance under
+    https://host/pm has its token endpoint at https://host/pm/oauth/token.
+    """
+    return _join(profile, profile.token_path or generation(profile).token_path)
+
+
+def authorize_url(profile: Profile) -> str:
+    """Give the URL where a person logs in; `authorize_path` is relative to the profile's url, like `token_path`."""
+    return _join(profile, profile.authorize_path or generation(profile).authorize_path)
+
+
+def api_url(profile: Profile, path: str) -> str:
+    """Give the URL of a REST resource, such as /users; the caller has percent-encoded what it puts into `path`."""
+    return _join(profile, f"{generation(profile).api_base}/{path.lstrip('/')}")
+
+
+def origin(profile: Profile) -> str:
+    """Give scheme, host and port of the token endpoint, such as https://acme.processmaker.net:443.
+
+    The server counts requests by address, so this is the key under which they are counted: host in lower case, port
+    always there.
+    """
+    parts = urlsplit(token_url(profile))
+    host = parts.hostname or ""
+    port = parts.port or _DEFAULT_PORTS[parts.scheme]
+    return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
+
+
+def _join(profile: Profile, path: str) -> str:
+    # The host stays as the profile has it: ProcessMaker picks the tenant by it.
+    if "{workspace}" in path:
+        if profile.workspace is None:
+            raise ValueError(f"profile {profile.name}: ProcessMaker {profile.generation} needs a workspace")
+        path = path.replace("{workspace}", quote(profile.workspace, safe=""))
+    return f"{profile.url.rstrip('/')}/{path.lstrip('/')}"
