@@ -24,7 +24,7 @@ def _answer(world: World, speaks: Dialect, request: Inbound, path: str) -> Reply
         case ["users"]:
             return _users(world, me) if _reads(request) else _wrong_method(request, "GET, HEAD")
         case ["users", user_id, *rest]:
-            user = world.users.get(int(user_id)) if user_id.isascii() and user_id.isdigit() else None
+            user = world.users.get(_number(user_id))
             if user is None:
                 return not_found()
             return _of_user(world, speaks, request, me, user, rest)
@@ -67,6 +67,10 @@ def server_error(request: Inbound) -> Reply:
     if request.wants_json():
         return json_reply(500, {"message": "Server Error"}).plus(*TENANT)
     return html_reply(500, "Server Error").plus(*TENANT)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else -1
 
 
 def _reads(request: Inbound) -> bool:

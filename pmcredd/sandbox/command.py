@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             f"--{name}-lifetime",
             metavar="TIME",
             type=_lifetime,
-            help=f"{what}: 30s, 8h, 2d (default: as a real server)",
+            help=f"{what}: 30s, 8h, 2d (default: as the real ones)",
         )
     parser.add_argument(
         "--throttle",
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         import trio
 
         from pmcredd.sandbox.app import create_app
-        from pmcredd.sandbox.serve import CannotListen, listen, serve, url_of
+        from pmcredd.sandbox.serve import ListenError, listen, serve, url_of
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in {"hypercorn", "starlette"}:
             raise
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
         return _fail(str(error), "--pm4-version 4.15", status=2)
     try:
         listener = listen(args.port)
-    except CannotListen as error:
+    except ListenError as error:
         return _fail(str(error), "another --port, or none: a free one is found")
     url = url_of(listener)
 
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run `python -m pmcredd.sandbox`."""
     parser = argparse.ArgumentParser(
         prog="python -m pmcredd.sandbox",
-        description="A ProcessMaker look-alike on a loopback port, for dry runs and tests.",
+        description="A ProcessMaker look-alike on a loopback port.",
     )
     add_arguments(parser)
     try:

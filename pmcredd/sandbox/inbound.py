@@ -1,7 +1,6 @@
 """A request as PHP and its frameworks see it, and the reply to it: plain values, no web framework of ours."""
 
 import base64
-import binascii
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,8 +53,8 @@ class Inbound:
         if scheme != "Basic ":
             return None
         try:
-            text = base64.b64decode(value[6:]).decode("utf-8", "replace")
-        except (binascii.Error, ValueError):
+            text = base64.b64decode(value[6:] + "==").decode("utf-8", "replace")
+        except ValueError:
             return None
         name, colon, secret = text.partition(":")
         return (name, secret) if colon else None

@@ -1,4 +1,4 @@
-"""The sandbox as it starts: settings become two instances, with users, clients and secrets that are obviously made up."""
+"""The sandbox as it starts: settings become two instances, with users, clients and made-up secrets."""
 
 import os
 import time
@@ -84,9 +84,9 @@ class Sandbox:
 
 
 def _with_lifetimes(rules: Rules, settings: Settings) -> Rules:
-    chosen = {
-        "access_lifetime": settings.token_lifetime,
-        "refresh_lifetime": settings.refresh_lifetime,
-        "personal_lifetime": settings.personal_lifetime,
-    }
-    return replace(rules, **{name: value for name, value in chosen.items() if value is not None})
+    return replace(
+        rules,
+        access_lifetime=settings.token_lifetime or rules.access_lifetime,
+        refresh_lifetime=settings.refresh_lifetime or rules.refresh_lifetime,
+        personal_lifetime=settings.personal_lifetime or rules.personal_lifetime,
+    )

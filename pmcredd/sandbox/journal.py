@@ -15,7 +15,7 @@ _FINGERPRINT = 16  # hexadecimal digits
 class Note:
     """One token request; fingerprints are the first 16 hexadecimal digits of a SHA-256, "" where there is none.
 
-    `grant` and `client_id` are "?" unless the sandbox knows them: what people paste into wrong fields stays out of here.
+    `grant` and `client_id` are "?" unless they are known ones: what people paste into wrong fields stays out of here.
     `time` is unix time.
     """
 

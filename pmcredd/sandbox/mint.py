@@ -42,7 +42,7 @@ class PassportMint:
     """ProcessMaker 4: an RS256-shaped JWT, and refresh tokens and codes shaped like Defuse ciphertexts.
 
     `float_times`: iat, nbf and exp carry microseconds, as since lcobucci/jwt 4 (ProcessMaker 4.3).
-    `client_as_subject`: a token without a user has the client as its `sub`, as league/oauth2-server 9 writes it; "" else.
+    `client_as_subject`: a token without a user has the client as its `sub` (league/oauth2-server 9), not "".
     """
 
     def __init__(self, entropy: Entropy, *, float_times: bool, client_as_subject: bool) -> None:

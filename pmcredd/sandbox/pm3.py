@@ -1,4 +1,4 @@
-"""ProcessMaker 3: its token endpoint (bshaffer/oauth2-server-php) and the few API paths of its Restler that we answer."""
+"""ProcessMaker 3: its token endpoint (bshaffer/oauth2-server-php) and a few paths of its API (Restler)."""
 
 from dataclasses import replace
 from urllib.parse import parse_qs

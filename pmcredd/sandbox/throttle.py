@@ -10,7 +10,7 @@ _SWEEP_AT = 1024  # addresses
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the throttle says to one request; `retry_after` (whole seconds) and `reset` (unix time) only when it is refused."""
+    """What the throttle says to one request; `retry_after` (seconds) and `reset` (unix time) only with a refusal."""
 
     limit: int
     remaining: int

@@ -130,7 +130,7 @@ class Issued:
 
 def digest(text: str) -> str:
     """Name a token: SHA-256, of which a fingerprint is the first 16 digits."""
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def year_after(moment: float) -> float:
@@ -296,7 +296,7 @@ class World:
 
     def revoke_named(self, name: str) -> int:
         """Revoke the access and refresh tokens of this digest or fingerprint; says how many that hit."""
-        rows = [*self._access.values(), *self._refresh.values()]
+        rows: list[AccessToken | RefreshToken] = [*self._access.values(), *self._refresh.values()]
         return self._revoke(row for row in rows if row.digest[: len(name)] == name)
 
     def revoke_all(self, *, access: bool, refresh: bool) -> int:
