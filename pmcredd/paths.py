@@ -28,7 +28,7 @@ def config_file(environ: Mapping[str, str]) -> Path:
 
 
 def profiles_dir(environ: Mapping[str, str]) -> Path:
-    """Give the directory of the files that `pmcred` writes itself, one a profile: profiles.d beside the profiles file."""
+    """Give the directory of the files that `pmcred` writes, one a profile: profiles.d beside the profiles file."""
     return config_file(environ).parent / "profiles.d"
 
 

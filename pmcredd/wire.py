@@ -84,6 +84,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "get": Verb(Target.REQUIRED, frozenset({"for", "timeout"})),
         "list": Verb(),
         "status": Verb(Target.OPTIONAL),
+        "login": Verb(Target.REQUIRED, frozenset({"timeout"})),
         "reload": Verb(),
         "stop": Verb(),
     }

@@ -1,0 +1,230 @@
+"""The daemon: puts the parts together, and sees to signals, reload and the way out."""
+
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from pmcredd import __version__, config_files, paths, process, server
+from pmcredd.clock import SystemClock
+from pmcredd.exchange import Exchange
+from pmcredd.gate import Gate
+from pmcredd.keeper import Keeper
+from pmcredd.profiles import BadConfig, Config, Storage
+from pmcredd.scheduler import Scheduler
+from pmcredd.store import Store, StoreProblem
+from pmcredd.telling import Failure
+from pmcredd.upstream import Upstream, preload
+from pmcredd.verbs import Verbs
+from pmcredd.worker import Thread
+
+log = logging.getLogger("pmcredd")
+
+MISCONFIGURED = 6  # exit status, the protocol's own for this
+PRELOAD_AFTER = 1.0  # seconds: the first answers come before the HTTP client's import
+
+
+class CannotStart(Exception):
+    """Why the daemon does not start, for people: `message`, and `hint`, the command that mends it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `pmcredd`; gives its exit status."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    environ = dict(os.environ)
+    check, verbose = False, False
+    if words:  # the parser costs a tenth of the whole start, and a service gives no options
+        options = _parse(words)
+        check, verbose = options.check, options.verbose
+        if options.socket:
+            environ["PMCRED_SOCKET"] = options.socket
+    process.harden()
+    try:
+        config = config_files.load(environ)
+        if check:
+            return _report_check(config, environ)
+        _set_up_log(config, verbose=verbose)
+        # Ctrl-C before we listen to signals, or a second one while we leave, is not worth a traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        trio.run(_run, config, environ)
+    except BadConfig as error:
+        for mistake in error.mistakes:
+            print(f"pmcredd: {mistake}", file=sys.stderr)
+        return MISCONFIGURED
+    except CannotStart as error:
+        print(f"pmcredd: {error.message}\n  try: {error.hint}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parse(words: Sequence[str]) -> "Options":
+    import argparse
+
+    parser = argparse.ArgumentParser(
+        prog="pmcredd",
+        description="Keeps fresh ProcessMaker access tokens and hands them out over a Unix socket. "
+        "Runs in the foreground and logs to stderr; SIGHUP reloads the profiles, SIGTERM ends it.",
+    )
+    parser.add_argument("--check", action="store_true", help="check the profiles, say what is wrong, and exit")
+    parser.add_argument("--socket", metavar="PATH", help="listen here (default: $PMCRED_SOCKET, else the runtime dir)")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more (never a secret)")
+    parser.add_argument("--version", action="version", version=f"pmcredd {__version__}")
+    return parser.parse_args(words, namespace=Options())
+
+
+class Options:
+    """The options of the command line."""
+
+    check: bool
+    socket: str | None
+    verbose: bool
+
+
+def _report_check(config: Config, environ: Mapping[str, str]) -> int:
+    for warning in config.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    count = len(config.profiles)
+    print(f"{count} profile{'' if count == 1 else 's'} in {paths.config_file(environ).parent}: no mistakes")
+    return 0
+
+
+def _set_up_log(config: Config, *, verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _Journal() if _under_journald() else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+    )
+    logging.lastResort = None  # other libraries' warnings were never looked through for secrets
+    log.addHandler(handler)
+    log.propagate = False
+    log.setLevel(logging.DEBUG if verbose else config.settings.log_level.upper())
+    for warning in config.warnings:
+        log.warning("%s", warning)
+
+
+class _Journal(logging.Formatter):
+    """Begins lines with journald's priority (sd-daemon(3)); journald adds the time itself."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = 3 if record.levelno >= logging.ERROR else 4 if record.levelno >= logging.WARNING else 6
+        return f"<{7 if record.levelno <= logging.DEBUG else priority}>{record.getMessage()}"
+
+
+def _under_journald() -> bool:
+    # systemd.exec(5): the variable is inherited by children too; only the numbers tell that stderr is the journal.
+    try:
+        status = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
+
+
+async def _run(config: Config, environ: Mapping[str, str]) -> None:
+    clock = SystemClock()
+    started = time.time()
+    socket_path = _socket_path(environ)
+    directory = _state_directory(config, environ)
+    try:
+        lock = process.StateLock.take(directory, socket_path)
+    except process.StateProblem as problem:
+        raise CannotStart(problem.message, problem.hint) from None
+    try:
+        store = Store.open(directory / "state.db")
+    except StoreProblem as problem:
+        raise CannotStart(problem.message, problem.hint) from None
+    try:
+        listener = server.open_listener(socket_path)
+    except server.SocketProblem as problem:
+        store.close()
+        raise CannotStart(problem.message, problem.hint) from None
+    notice = None
+    if store.set_aside is not None:
+        notice = f"the state file was damaged; it is set aside as {store.set_aside}, and tokens are asked for anew"
+        log.error("%s", notice)
+    upstream, scheduler, worker = Upstream(), Scheduler(clock), Thread()
+    gate = Gate(clock, scheduler)
+    exchange = Exchange(upstream=upstream, store=store, worker=worker, gate=gate, clock=clock, environ=environ)
+    keeper = Keeper(
+        config,
+        load=partial(config_files.load, environ),
+        store=store,
+        worker=worker,
+        exchange=exchange,
+        scheduler=scheduler,
+        clock=clock,
+    )
+    stop = trio.Event()
+    verbs = Verbs(keeper, stop=stop.set, started=started, notice=notice)
+    try:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(keeper.run)
+            nursery.start_soon(_signals, keeper, stop)
+            serving = trio.socket.from_stdlib_socket(listener.socket)
+            await nursery.start(partial(server.serve, serving, verbs.answer, ready=verbs.ready, uid=os.geteuid()))
+            log.info("listening on %s for %d profiles", socket_path, len(config.profiles))
+            nursery.start_soon(_preload_later)
+            await stop.wait()
+            log.info("leaving; requests under way are finished first")
+            keeper.stop()
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await upstream.aclose()
+        server.close_listener(listener)
+        store.close()
+        lock.release()
+    log.info("left")
+
+
+async def _signals(keeper: Keeper, stop: trio.Event) -> None:
+    with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as arriving:
+        async for number in arriving:
+            if number == signal.SIGHUP:
+                try:
+                    await keeper.reload()
+                except Failure:
+                    continue  # the keeper has logged every mistake; the old profiles serve on
+            else:
+                stop.set()
+                return  # a second one finds the system's own way in force, and ends us at once: nothing saved is lost
+
+
+async def _preload_later() -> None:
+    """Import now what a renewal will need: a package replaced on disk later must not break it."""
+    await trio.sleep(PRELOAD_AFTER)
+    await trio.to_thread.run_sync(preload, abandon_on_cancel=True)
+
+
+def _socket_path(environ: Mapping[str, str]) -> Path:
+    """Choose the first candidate whose directory is ours or can be made: a runtime directory that exists."""
+    candidates = paths.socket_candidates(environ, os.geteuid())
+    for candidate in candidates[:-1]:
+        base = candidate.parent.parent
+        try:
+            if base.stat().st_uid == os.geteuid() and os.access(base, os.W_OK):
+                return candidate
+        except OSError:
+            continue
+    return candidates[-1]
+
+
+def _state_directory(config: Config, environ: Mapping[str, str]) -> Path:
+    if config.settings.storage is Storage.DISK:
+        return paths.state_dir(environ)
+    runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
+    if not Path(runtime).is_dir():
+        raise CannotStart(
+            f'storage = "runtime" needs a runtime directory, and {runtime} is none',
+            'set XDG_RUNTIME_DIR, or storage = "disk"',
+        )
+    return Path(runtime, "pmcred", "state")

@@ -1,0 +1,452 @@
+"""Keeps every profile's token: carries out what the lifecycle decides, and answers who asks.
+
+A profile is a row here, not a task. A task exists for one only while it talks to a server. Decisions are the
+lifecycle's, this module has none of its own: an event goes in, effects come out and are done in order.
+"""
+
+import logging
+import random
+import traceback
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import trio
+
+from pmcredd import lifecycle, processmaker, profiles, telling, validity
+from pmcredd.clock import Clock
+from pmcredd.exchange import Exchange, Prepared
+from pmcredd.gate import Priority, Turn
+from pmcredd.life import (
+    Asked,
+    Due,
+    Effect,
+    Event,
+    Failed,
+    Fault,
+    Issued,
+    Life,
+    Problem,
+    Renewal,
+    Restored,
+    Retry,
+    Save,
+    SaveAt,
+    Saved,
+    SaveDue,
+    SaveFailed,
+    Send,
+    Tell,
+    WakeAt,
+)
+from pmcredd.lifecycle import Verdict
+from pmcredd.profiles import BadConfig, Config, Profile
+from pmcredd.scheduler import Scheduler
+from pmcredd.secret_sources import SecretUnavailable
+from pmcredd.store import Saved as StoredRow
+from pmcredd.store import Store, StoreProblem, identity
+from pmcredd.telling import Failure, HandOut, ReloadReport, Status
+from pmcredd.validity import Held, Moment
+from pmcredd.wire import Code
+from pmcredd.worker import Worker
+
+log = logging.getLogger("pmcredd")
+
+NOTE_ASKED_EVERY = 6 * 3600.0  # seconds: "asked within 30 days" needs no finer record
+
+
+@dataclass(slots=True, eq=False)
+class _Row:
+    profile: Profile
+    life: Life
+    turn: Turn | None = None  # its place in the queue, while a request waits for a slot
+    waiters: trio.lowlevel.ParkingLot | None = None
+    ready: HandOut | None = None  # made once for each token: `get` is the hot path
+    ready_for: Held | None = None
+    retired: bool = False  # no longer in the configuration: what still arrives for it is not served
+
+
+class Keeper:
+    """All profiles and their tokens.
+
+    Args:
+        config: the profiles to begin with.
+        load: reads the configuration again; blocking; raises BadConfig.
+        store: where tokens outlive the process; only ever used through `worker`.
+        exchange: talks to the servers.
+        scheduler, clock: time.
+        jitter: gives random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        load: Callable[[], Config],
+        store: Store,
+        worker: Worker,
+        exchange: Exchange,
+        scheduler: Scheduler,
+        clock: Clock,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._config = config
+        self._load = load
+        self._store = store
+        self._worker = worker
+        self._exchange = exchange
+        self._scheduler = scheduler
+        self._clock = clock
+        self._jitter = jitter
+        self._rows: dict[str, _Row] = {}
+        self._nursery: trio.Nursery | None = None
+        self._one_reload = trio.Lock()
+        self._stopping = False
+        self.config_problem: str | None = None
+
+    # --- life of the keeper ---------------------------------------------------------------------------------------
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the tokens until cancelled. Started means: every profile has what the store had of it.
+
+        A request that was sent is not cancelled with us: we end when it is answered (or timed out) and saved.
+        """
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            self._exchange.withhold = profiles.secret_variables(self._config.profiles.values())
+            await self._open(self._config.profiles.values())
+            nursery.start_soon(self._scheduler.run)
+            nursery.start_soon(self._park)
+            task_status.started()
+
+    def stop(self) -> None:
+        """Answer everybody who waits: we are going."""
+        self._stopping = True
+        for row in self._rows.values():
+            self._tell(row)
+
+    # --- questions ------------------------------------------------------------------------------------------------
+
+    def profiles(self) -> tuple[Profile, ...]:
+        """Give all profiles, by name."""
+        return tuple(self._rows[name].profile for name in sorted(self._rows))
+
+    def hand_out(self, target: str, lasting: float | None) -> HandOut | None:
+        """Give a token if a good one is in hand; `lasting` in seconds.
+
+        Raises:
+            Failure: there is no such profile.
+        """
+        row = self._resolve(target)
+        now = self._clock.now()
+        if now.wall - row.life.asked_at > NOTE_ASKED_EVERY:
+            self._note_asked(row, now)
+        held = row.life.held
+        if held is None or not validity.good(held, now, lasting):
+            return None
+        return self._ready(row, held)
+
+    async def get(self, target: str, lasting: float | None, timeout: float) -> HandOut:
+        """Give a token that is good for `lasting` seconds, waiting up to `timeout` seconds for a new one.
+
+        Raises:
+            Failure: with what is known of why there is none.
+        """
+        if (ready := self.hand_out(target, lasting)) is not None:
+            return ready
+        row = self._resolve(target)
+        with trio.move_on_after(timeout):
+            return await self._get(row, lasting)
+        held = row.life.held
+        if lasting is None and held is not None and validity.alive(held, self._clock.now()):
+            return self._ready(row, held)
+        raise telling.failure(
+            row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
+        )
+
+    def status(self, names: Sequence[str]) -> list[Status]:
+        """Tell about these profiles, or all where no name is given.
+
+        Raises:
+            Failure: there is no such profile.
+        """
+        rows = [self._resolve(name) for name in names] if names else [self._rows[name] for name in sorted(self._rows)]
+        now = self._clock.now()
+        return [telling.status(row.profile, row.life, now) for row in rows]
+
+    async def login(self, target: str, timeout: float) -> HandOut:
+        """Try once now, whatever stopped it: a person says that it may be tried.
+
+        Raises:
+            Failure: it did not work, and why.
+        """
+        row = self._resolve(target)
+        try:
+            await self._exchange.forgive(row.profile)
+        except StoreProblem as error:
+            raise Failure(Code.INTERNAL, error.message, error.hint) from None
+        except SecretUnavailable:
+            pass  # the try below says so, in its own words
+        before = row.life.held
+        self._urge(row, Priority.LOGIN)
+        self._happen_soon(row, Retry())
+        with trio.move_on_after(timeout):
+            while row.life.renewal is Renewal.SENDING:
+                await self._wait(row)
+            if row.life.renewal is Renewal.IDLE and row.life.held is not None and row.life.held is not before:
+                return self._ready(row, row.life.held)
+        raise telling.failure(
+            row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
+        )
+
+    async def reload(self) -> ReloadReport:
+        """Read the configuration again and follow it; where it is broken everything stays as it was.
+
+        Raises:
+            Failure: what is wrong with it, every mistake.
+        """
+        async with self._one_reload:
+            try:
+                config = await self._worker.do(self._load)
+            except BadConfig as error:
+                self.config_problem = "; ".join(map(str, error.mistakes))
+                log.error("reload: the profiles are as they were, because: %s", self.config_problem)
+                raise Failure(Code.MISCONFIGURED, self.config_problem, "pmcredd --check") from None
+            self.config_problem = None
+            report = await self._follow(config)
+        log.info("reload: %s", telling.counts(report))
+        for warning in report.warnings:
+            log.warning("%s", warning)
+        return report
+
+    # --- rows -----------------------------------------------------------------------------------------------------
+
+    async def _open(self, opened: Iterable[Profile]) -> None:
+        """Bring profiles to life with what the store has of them."""
+        by_identity = {identity(profile): profile for profile in opened}
+        stored: dict[str, StoredRow] = {}
+        try:
+            stored = await self._worker.do(self._store.load, list(by_identity))
+        except StoreProblem as error:
+            log.error("saved tokens cannot be read: %s", error.message)
+        now = self._clock.now()
+        for key, profile in by_identity.items():
+            life, held = Life(rule=processmaker.renewal(profile), asked_at=now.wall), None
+            if (saved := stored.get(key)) is not None:
+                held = saved.held
+                life = replace(life, serial=saved.serial, asked_at=saved.asked_at)
+            row = self._rows[profile.name] = _Row(profile, life)
+            self._happen_soon(row, Restored(held))
+
+    async def _follow(self, config: Config) -> ReloadReport:
+        self._exchange.withhold = profiles.secret_variables(config.profiles.values())
+        old = {name: row.profile for name, row in self._rows.items()}
+        new = config.profiles
+        added = tuple(sorted(new.keys() - old.keys()))
+        removed = tuple(sorted(old.keys() - new.keys()))
+        changed = tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name]))
+        for name in removed:
+            self._retire(name)
+        opened = [new[name] for name in added]
+        for name in changed:
+            row = self._rows[name]
+            if identity(row.profile) == identity(new[name]):
+                row.profile, row.ready = new[name], None
+            else:
+                self._retire(name)
+                opened.append(new[name])
+        await self._open(opened)
+        note: tuple[str, ...] = ()
+        if config.settings != self._config.settings:
+            note = ("the [daemon] table changed: it takes effect when pmcredd is started again",)
+        self._config = config
+        await self._park()
+        for row in self._rows.values():
+            # What a person may have mended is tried again; a secret that was refused is not (its stop is in the store).
+            if row.life.renewal is Renewal.STOPPED or row.life.rule is processmaker.Renewal.NEVER:
+                self._happen_soon(row, Retry())
+        unchanged = tuple(sorted(new.keys() - set(added) - set(changed)))
+        return ReloadReport(added, changed, removed, unchanged, (*map(str, config.warnings), *note))
+
+    def _retire(self, name: str) -> None:
+        row = self._rows.pop(name)
+        row.retired = True
+        self._tell(row)
+
+    async def _park(self) -> None:
+        live = {identity(row.profile) for row in self._rows.values()}
+        try:
+            await self._worker.do(self._store.park, live, self._clock.now().wall)
+        except StoreProblem as error:
+            log.warning("%s", error.message)
+
+    def _resolve(self, target: str) -> _Row:
+        row = self._rows.get(target)
+        if row is not None:
+            return row
+        if "://" in target:
+            return self._resolve_url(target)
+        import difflib
+
+        close = difflib.get_close_matches(target, self._rows, n=1)
+        hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
+        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
+
+    def _resolve_url(self, url: str) -> _Row:
+        found = profiles.match_url((row.profile for row in self._rows.values()), url)
+        if not found:
+            raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {url}", "pmcred profile list")
+        if len(found) > 1:
+            names = ", ".join(sorted(profile.name for profile in found))
+            raise Failure(Code.AMBIGUOUS, f"several profiles are for {url}: {names}", "name one of them")
+        return self._rows[found[0].name]
+
+    # --- a get that waits -----------------------------------------------------------------------------------------
+
+    async def _get(self, row: _Row, lasting: float | None) -> HandOut:
+        asked = False
+        while True:
+            self._check_open(row)
+            life, now = row.life, self._clock.now()
+            verdict = lifecycle.decide(life, now, lasting)
+            if verdict is Verdict.ASK and asked:
+                # The server has just given us a token, and it is not even good for that long.
+                alive = life.held is not None and validity.alive(life.held, now)
+                verdict = Verdict.SERVE if alive and lasting is None else Verdict.CANNOT_PROMISE
+            match verdict:
+                case Verdict.SERVE:
+                    assert life.held is not None  # noqa: S101 - decide() serves what is held
+                    return self._ready(row, life.held)
+                case Verdict.ASK:
+                    asked = True
+                    self._urge(row, Priority.GET)
+                    self._happen_soon(row, Asked())
+                case Verdict.WAIT:
+                    self._urge(row, Priority.GET)
+                    await self._wait(row)
+                case Verdict.CANNOT_PROMISE:
+                    raise telling.cannot_promise(row.profile, row.life)
+                case Verdict.FAIL:
+                    raise telling.failure(
+                        row.profile, row.life, f"there is no token for {row.profile.name}", Code.NEEDS_LOGIN
+                    )
+
+    def _check_open(self, row: _Row) -> None:
+        if self._stopping:
+            raise Failure(Code.STOPPING, "pmcredd is stopping", "pmcred status")
+        if row.retired:
+            raise Failure(
+                Code.NO_SUCH_PROFILE, f"the profile {row.profile.name} was changed or removed meanwhile", "ask again"
+            )
+
+    async def _wait(self, row: _Row) -> None:
+        if row.waiters is None:
+            row.waiters = trio.lowlevel.ParkingLot()
+        await row.waiters.park()
+
+    def _ready(self, row: _Row, held: Held) -> HandOut:
+        if row.ready is None or row.ready_for is not held:
+            row.ready = telling.hand_out(row.profile, held)
+            row.ready_for = held
+        return row.ready
+
+    def _urge(self, row: _Row, priority: Priority) -> None:
+        if row.turn is None:
+            row.turn = Turn(priority)
+        else:
+            row.turn.raise_to(priority)
+
+    def _note_asked(self, row: _Row, now: Moment) -> None:
+        row.life = replace(row.life, asked_at=now.wall)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._write_asked, identity(row.profile), now.wall)
+
+    async def _write_asked(self, row_identity: str, wall: float) -> None:
+        try:
+            await self._worker.do(self._store.asked, row_identity, wall)
+        except StoreProblem as error:
+            log.debug("%s", error.message)
+
+    # --- events and effects ---------------------------------------------------------------------------------------
+
+    def _happen(self, row: _Row, event: Event) -> Save | None:
+        """Let an event happen, do its effects in order, and give back the one that takes time, if there is one."""
+        before = row.life
+        row.life, effects = lifecycle.step(row.life, event, self._clock.now(), self._jitter())
+        telling.log_change(row.profile, before, row.life)
+        slow = None
+        for effect in effects:
+            if isinstance(effect, Save):
+                slow = effect
+            else:
+                self._do(row, effect)
+        return slow
+
+    def _happen_soon(self, row: _Row, event: Event) -> None:
+        """Let an event happen where nobody may wait for the disk: what takes time gets a task."""
+        slow = self._happen(row, event)
+        if slow is not None and self._nursery is not None:
+            self._nursery.start_soon(self._save, row, slow)
+
+    def _do(self, row: _Row, effect: Effect) -> None:
+        match effect:
+            case Send(serial):
+                assert self._nursery is not None  # noqa: S101 - rows come to life in run()
+                if row.turn is None:
+                    row.turn = Turn(Priority.REST)
+                self._nursery.start_soon(self._ask, row, serial, row.turn)
+            case WakeAt(boot):
+                self._scheduler.at(boot, partial(self._wake, row, boot))
+            case SaveAt(boot):
+                self._scheduler.at(boot, partial(self._happen_soon, row, SaveDue()))
+            case Tell():
+                self._tell(row)
+
+    def _tell(self, row: _Row) -> None:
+        if row.waiters is not None:
+            row.waiters.unpark_all()
+
+    def _wake(self, row: _Row, boot: float) -> None:
+        # The heap forgets nothing: a wake that was put off or overtaken is none.
+        if row.life.wake == boot and not row.retired:
+            self._happen_soon(row, Due())
+
+    async def _ask(self, row: _Row, serial: int, turn: Turn) -> None:
+        prepared: Prepared | Event
+        try:
+            prepared = await self._exchange.prepare(row.profile, serial, turn)
+        except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
+            prepared = _bug(serial, error)
+        finally:
+            row.turn = None
+        # From here on nothing cancels us, neither a client that leaves nor the daemon's end: what the server issues
+        # must reach the disk. It ends by the profile's own timeout.
+        with trio.CancelScope(shield=True):
+            try:
+                event = await self._exchange.send(prepared, serial) if isinstance(prepared, Prepared) else prepared
+            except Exception as error:  # noqa: BLE001 - as above
+                event = _bug(serial, error)
+            if isinstance(event, Issued) and row.retired:
+                log.info("%s: changed while a token was under way; that token is not used", row.profile.name)
+                return
+            slow = self._happen(row, event)
+            if slow is not None:
+                await self._save(row, slow)
+
+    async def _save(self, row: _Row, save: Save) -> None:
+        try:
+            await self._worker.do(
+                partial(self._store.save, row.profile, save.held, serial=save.serial, asked_at=row.life.asked_at)
+            )
+        except StoreProblem as error:
+            problem = Problem(error.message, error.hint, Fault.MISCONFIGURED)
+            self._happen_soon(row, SaveFailed(save.serial, save.held, problem))
+        else:
+            self._happen_soon(row, Saved(save.serial, save.held))
+
+
+def _bug(serial: int, error: Exception) -> Event:
+    # Neither the text nor the values of the traceback: nobody has looked them through for secrets.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
+    return Failed(serial, Problem(f"pmcredd itself made a mistake ({place})", "please report it"))

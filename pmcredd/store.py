@@ -1,0 +1,362 @@
+"""What must outlive the process: tokens, and the passwords that must not be tried again; in SQLite.
+
+Every method is blocking and is called from one worker thread at a time (a stalled disk must not stall the daemon).
+What is written is on disk when the method returns: WAL with synchronous=FULL. Only the process that holds the state
+directory's lock (process.py) may open the store.
+"""
+
+import json
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pmcredd.oauth import Token
+from pmcredd.profiles import Profile
+from pmcredd.secret import Secret
+from pmcredd.validity import DAY, Held, Moment
+
+SCHEMA_VERSION = 1
+TRIES_WITHOUT_ANSWER = 2
+PARKED_FOR = 30 * DAY  # a row that no profile matches any more is forgotten after this
+
+T = TypeVar("T")
+
+
+class StoreProblem(Exception):
+    """The store cannot be used. `message` says what failed on what, `hint` the command that mends it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A row as it was found: the token, the serial it was saved with, and the wall time of the last `get`."""
+
+    held: Held
+    serial: int
+    asked_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """A secret that must not be tried again by itself, and why (text for people)."""
+
+    reason: str | None  # None: the tries never ended
+    sentence: str
+
+
+def identity(profile: Profile) -> str:
+    """Name what a saved token belongs to: two profiles that differ in any of these may not share a token."""
+    parts = (
+        profile.name,
+        profile.generation,
+        profile.url,
+        profile.token_path,
+        profile.workspace,
+        profile.grant,
+        profile.client_id,
+        profile.username,
+        profile.scope,
+    )
+    return json.dumps(parts)
+
+
+class Store:
+    """The open store. `set_aside` names the damaged file that was put out of the way to open it, or is None."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, set_aside: Path | None) -> None:
+        self._db = connection
+        self.path = path
+        self.set_aside = set_aside
+        self.salt = self._salt()
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open the store at `path`, making it (0600, never readable by others for an instant) if it is not there.
+
+        A damaged file is set aside together with its -wal, never deleted: a newer tool may read it. A file of a newer
+        schema is left untouched.
+
+        Raises:
+            StoreProblem: the directory cannot be written, the disk is full, or a newer pmcredd wrote the file.
+        """
+        set_aside = None
+        with _mapped(path):
+            _make_private(path)
+            try:
+                connection = _connect(path)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
+                    raise
+                set_aside = _set_aside(path)
+                _make_private(path)
+                connection = _connect(path)
+            return cls(connection, path, set_aside)
+
+    def close(self) -> None:
+        """Close the store; SQLite moves what is in the -wal into the file."""
+        self._db.close()
+
+    def load(self, identities: Sequence[str]) -> dict[str, Saved]:
+        """Find the tokens of these identities; what is not there is not in the answer."""
+        query = f"SELECT {_COLUMNS} FROM credential WHERE identity = ?"  # noqa: S608 - constant columns
+        found = {}
+        with _mapped(self.path):
+            for each in identities:
+                if (row := self._db.execute(query, (each,)).fetchone()) is not None:
+                    found[each] = _saved(row)
+        return found
+
+    def save(self, profile: Profile, held: Held, *, serial: int, asked_at: float) -> None:
+        """Write a token in place of the one before it; it is on disk when this returns."""
+
+        def work() -> None:
+            token = held.token
+            self._db.execute(
+                f"INSERT OR REPLACE INTO credential (identity, profile, {_COLUMNS}) VALUES (?, ?, {_MARKS})",  # noqa: S608 - constant columns
+                (
+                    identity(profile),
+                    profile.name,
+                    token.access_token.reveal(),
+                    token.token_type,
+                    token.expires_in,
+                    token.refresh_token.reveal() if token.refresh_token else None,
+                    token.scope,
+                    token.sub,
+                    token.jti,
+                    token.exp,
+                    held.issued.boot,
+                    held.issued.wall,
+                    held.issued.boot_id,
+                    serial,
+                    asked_at,
+                ),
+            )
+
+        self._run(work)
+
+    def asked(self, profile_identity: str, asked_at: float) -> None:
+        """Remember (wall time) that somebody asked: after 30 days without, a token is let go."""
+        self._run(
+            lambda: self._db.execute(
+                "UPDATE credential SET asked_at = ? WHERE identity = ?", (asked_at, profile_identity)
+            )
+        )
+
+    def park(self, live: set[str], now: float) -> None:
+        """Mark the rows that no profile matches (a typo in a url, for ten seconds), and forget those of 30 days ago."""
+
+        def work() -> None:
+            marks = [(now, row[0]) for row in self._db.execute("SELECT identity FROM credential") if row[0] not in live]
+            self._db.execute("DELETE FROM credential WHERE parked_at < ?", (now - PARKED_FOR,))
+            self._db.executemany("UPDATE credential SET parked_at = ? WHERE identity = ? AND parked_at IS NULL", marks)
+            back = [(row,) for row in live]
+            self._db.executemany("UPDATE credential SET parked_at = NULL WHERE identity = ?", back)
+
+        self._run(work)
+
+    def forget(self, profile_name: str, *, keep: set[str]) -> None:
+        """Delete every row of a profile's name but those in `keep`."""
+
+        def work() -> None:
+            rows = self._db.execute("SELECT identity FROM credential WHERE profile = ?", (profile_name,)).fetchall()
+            self._db.executemany(
+                "DELETE FROM credential WHERE identity = ?", [row for row in rows if row[0] not in keep]
+            )
+
+        self._run(work)
+
+    def stop(self, key: str) -> Stop | None:
+        """Say whether this secret must not be tried. Two tries that never ended (we were killed) count as a stop."""
+        with _mapped(self.path):
+            row = self._db.execute("SELECT tries, reason, sentence FROM stop WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        tries, reason, sentence = row
+        if reason is not None:
+            return Stop(reason, sentence)
+        if tries < TRIES_WITHOUT_ANSWER:
+            return None
+        return Stop(None, f"{tries} tries of this secret were cut short before the server's answer was seen")
+
+    def begin_try(self, key: str) -> None:
+        """Commit that this secret is about to be tried: before it is sent, so that a crash cannot hide the try."""
+        self._run(
+            lambda: self._db.execute(
+                "INSERT INTO stop (key, tries) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET tries = tries + 1", (key,)
+            )
+        )
+
+    def end_try(self, key: str, stop: Stop | None) -> None:
+        """Record how the try ended: None clears it, a Stop means never again by itself."""
+
+        def work() -> None:
+            if stop is None:
+                self._db.execute("DELETE FROM stop WHERE key = ?", (key,))
+            else:
+                self._db.execute(
+                    "INSERT OR REPLACE INTO stop (key, tries, reason, sentence) VALUES (?, 1, ?, ?)",
+                    (key, stop.reason, stop.sentence),
+                )
+
+        self._run(work)
+
+    def _run(self, work: Callable[[], T]) -> T:
+        with _mapped(self.path), self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            return work()
+
+    def _salt(self) -> bytes:
+        def work() -> bytes:
+            row = self._db.execute("SELECT value FROM meta WHERE name = 'salt'").fetchone()
+            if row is not None:
+                return bytes(row[0])
+            salt = os.urandom(16)
+            self._db.execute("INSERT INTO meta (name, value) VALUES ('salt', ?)", (salt,))
+            return salt
+
+        return self._run(work)
+
+
+_COLUMNS = (
+    "access_token, token_type, expires_in, refresh_token, scope, sub, jti, exp, "
+    "issued_boot, issued_wall, issued_boot_id, serial, asked_at"
+)
+_MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
+
+_SCHEMA = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE credential (
+    identity TEXT PRIMARY KEY,
+    profile TEXT NOT NULL,
+    access_token TEXT NOT NULL, token_type TEXT NOT NULL, expires_in REAL, refresh_token TEXT, scope TEXT,
+    sub TEXT, jti TEXT, exp REAL,
+    issued_boot REAL NOT NULL, issued_wall REAL NOT NULL, issued_boot_id TEXT NOT NULL,
+    serial INTEGER NOT NULL, asked_at REAL NOT NULL, parked_at REAL
+) WITHOUT ROWID;
+CREATE TABLE stop (
+    key TEXT PRIMARY KEY, tries INTEGER NOT NULL, reason TEXT, sentence TEXT
+) WITHOUT ROWID;
+"""
+
+# MIGRATIONS[n] brings schema n to n + 1, inside the transaction that also sets the version.
+MIGRATIONS: dict[int, str] = {0: _SCHEMA}
+
+
+def _saved(row: tuple[object, ...]) -> Saved:
+    access, token_type, expires_in, refresh, scope, sub, jti, exp, boot, wall, boot_id, serial, asked_at = row
+    token = Token(
+        access_token=Secret(str(access)),
+        token_type=str(token_type),
+        expires_in=_number(expires_in),
+        refresh_token=None if refresh is None else Secret(str(refresh)),
+        scope=_text(scope),
+        sub=_text(sub),
+        jti=_text(jti),
+        exp=_number(exp),
+    )
+    issued = Moment(boot=_number(boot) or 0.0, wall=_number(wall) or 0.0, boot_id=str(boot_id))
+    return Saved(Held(token, issued), int(_number(serial) or 1), _number(asked_at) or 0.0)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _make_private(path: Path) -> None:
+    """Make the file with O_EXCL and 0600 before SQLite sees it: sqlite3 itself would follow the umask."""
+    try:
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except FileExistsError:
+        status = os.lstat(path)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
+            raise StoreProblem(
+                f"the state file {path} is not a private file of ours",
+                f"ls -l {path}; if it is yours: chmod 600 {path}",
+            ) from None
+    else:
+        os.close(descriptor)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    try:
+        connection.execute("PRAGMA secure_delete = ON")  # an old token is overwritten, not left in a free page
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != ("ok",):
+            raise sqlite3.DatabaseError(f"damaged: {found}")
+        _migrate(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        raise StoreProblem(
+            f"the state file {path} was written by a newer pmcredd (schema {version}, this one knows {SCHEMA_VERSION})",
+            "pip install --upgrade pmcredd, or name another directory in PMCRED_STATE_DIR",
+        )
+    for old in range(version, SCHEMA_VERSION):
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement in MIGRATIONS[old].split(";"):
+                connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {old + 1}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _set_aside(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}")
+    for suffix in ("", "-wal", "-shm"):
+        try:
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+        except FileNotFoundError:
+            continue
+    return aside
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    """Turn what SQLite and the system say into a StoreProblem; everything else of theirs ends here."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _problem(
+            path, str(error), full=getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+        ) from error
+    except OSError as error:
+        import errno
+
+        raise _problem(path, error.strerror or str(error), full=error.errno in {errno.ENOSPC, errno.EDQUOT}) from error
+
+
+def _problem(path: Path, said: str, *, full: bool) -> StoreProblem:
+    if full:
+        return StoreProblem(f"the state file {path} cannot be written: the disk is full", f"df -h {path.parent}")
+    return StoreProblem(f"the state file {path} cannot be used: {said}", f"ls -ld {path.parent} {path}")

@@ -1,0 +1,144 @@
+"""What the keeper tells: hand-outs and failures to those who ask, states to people, changes to the log."""
+
+import logging
+from dataclasses import dataclass
+
+from pmcredd import validity
+from pmcredd.life import Fault, Life, Problem, Reason, Renewal
+from pmcredd.profiles import Profile
+from pmcredd.secret import Secret
+from pmcredd.validity import Held, Moment
+from pmcredd.wire import Code
+
+log = logging.getLogger("pmcredd")
+
+
+class Failure(Exception):
+    """A request that fails, as the client is told: code, message, and the command that mends it."""
+
+    def __init__(self, code: Code, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class HandOut:
+    """A token as it is handed out; `expires_at` and `good_until` in unix time, None where unknown."""
+
+    profile: str
+    url: str
+    access_token: Secret
+    token_type: str
+    expires_at: int | None
+    good_until: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What is known of a profile, for people and monitors; times are unix times."""
+
+    profile: Profile
+    state: str
+    life: Life
+    expires_at: float | None
+    renew_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadReport:
+    """What a reload did, by profile name."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def hand_out(profile: Profile, held: Held) -> HandOut:
+    """Make a hand-out of a token."""
+    expiry = validity.expires_at(held)
+    whole = None if expiry is None else int(expiry)
+    return HandOut(
+        profile=profile.name,
+        url=profile.url,
+        access_token=held.token.access_token,
+        token_type=held.token.token_type,
+        expires_at=whole,
+        # Renewals of the grants that ask anew disturb no token that is out: it is good until it expires.
+        good_until=whole,
+    )
+
+
+def status(profile: Profile, life: Life, now: Moment) -> Status:
+    """Tell how a profile is."""
+    expiry = None if life.held is None else validity.expires_at(life.held)
+    wake = None if life.wake is None else now.wall + max(0.0, life.wake - now.boot)
+    return Status(profile, _state(life, now), life, expiry, wake)
+
+
+def failure(profile: Profile, life: Life, otherwise: str, code: Code) -> Failure:
+    """Make a failure of the last problem; `otherwise` and `code` are for where none is known."""
+    problem = life.problem
+    if problem is None:
+        return Failure(code, otherwise, f"pmcred status {profile.name}")
+    return Failure(_code(life, problem), f"{profile.name}: {problem.sentence}", problem.mend)
+
+
+def cannot_promise(profile: Profile, life: Life) -> Failure:
+    """Make the failure of a `get --for` that no token of this server can keep."""
+    lives = life.held.token.expires_in if life.held else None
+    return Failure(
+        Code.CANNOT_PROMISE,
+        f"the server of {profile.name} issues tokens that live {lives or 0:.0f} s, not as long as asked for",
+        f"pmcred get {profile.name}, with a shorter --for or none",
+    )
+
+
+def _state(life: Life, now: Moment) -> str:
+    """Say in one word how a profile is. Trouble comes first: a token that lives on is seen by its expires_at."""
+    if life.renewal is Renewal.STOPPED:
+        return "needs-login" if life.reason is Reason.NEEDS_LOGIN else "stopped"
+    if life.held is not None and validity.alive(life.held, now):
+        return "waiting" if life.renewal is Renewal.WAITING else "live"
+    return {Renewal.SENDING: "renewing", Renewal.WAITING: "waiting"}.get(life.renewal, "no-token")
+
+
+def _code(life: Life, problem: Problem) -> Code:
+    if life.reason is Reason.NEEDS_LOGIN and life.renewal is Renewal.STOPPED:
+        return Code.NEEDS_LOGIN
+    return Code.MISCONFIGURED if problem.fault is Fault.MISCONFIGURED else Code.UNREACHABLE
+
+
+def counts(report: ReloadReport) -> str:
+    """Put a reload into a few words."""
+    return (
+        f"{len(report.added)} added, {len(report.changed)} changed, {len(report.removed)} removed, "
+        f"{len(report.unchanged)} unchanged"
+    )
+
+
+def log_change(profile: Profile, before: Life, after: Life) -> None:
+    """Tell the log what a person would want to know, once, at the change."""
+    if (
+        after.held is not None
+        and before.held is not after.held
+        and after.held.saved
+        and before.renewal is Renewal.SENDING
+    ):
+        log.info("%s: new token %s", profile.name, after.held.token.access_token.fingerprint())
+    if after.save_problem is not None and before.save_problem is None:
+        log.error("%s: the new token is not saved: %s", profile.name, after.save_problem.sentence)
+    if after.save_problem is None and before.save_problem is not None:
+        log.info("%s: the token is saved", profile.name)
+    if after.problem is not None and after.problem is not before.problem:
+        level = logging.ERROR if after.renewal is Renewal.STOPPED else logging.WARNING
+        log.log(
+            level,
+            "%s: %s%s",
+            profile.name,
+            after.problem.sentence,
+            f" ({after.problem.mend})" if after.problem.mend else "",
+        )
