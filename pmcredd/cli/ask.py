@@ -1,0 +1,86 @@
+"""Where the verbs talk to the daemon: a request out, blocks in, and the client's errors as Problems."""
+
+import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pmcredd import client, wire
+from pmcredd.cli.problem import Problem
+from pmcredd.cli.terminal import clean, say
+
+
+class NoDaemon(Problem):
+    """There is no daemon to ask: some verbs can do without."""
+
+
+def name_of(args: argparse.Namespace) -> str:
+    """Give the profile that was named: NAME, else $PMCRED_PROFILE; nothing else, so that prod is never hit by accident.
+
+    Raises:
+        Problem: neither names one.
+
+    """
+    if name := args.name or os.environ.get("PMCRED_PROFILE"):
+        return str(name)
+    raise Problem("no profile is named", "`pmcred profile list` shows the names; or set PMCRED_PROFILE", exit_status=2)
+
+
+def token(args: argparse.Namespace, target: str, *, lasting: float | None, timeout: float) -> client.AccessToken:
+    """Get a profile's access token; `lasting` and `timeout` in seconds.
+
+    Raises:
+        Problem: there is none, or no daemon.
+
+    """
+    with _told(args, f"get {target}"):
+        return client.get_token(target, lasting=lasting, timeout=timeout, socket_path=_socket(args))
+
+
+def ask(
+    args: argparse.Namespace, verb: str, target: str | None = None, *, timeout: float | None = 60
+) -> list[dict[str, str]]:
+    """Ask the daemon and give the blocks of its answer; `timeout` in seconds.
+
+    Raises:
+        Problem: it refused, or there is none (`NoDaemon`).
+
+    """
+    with _told(args, f"{verb} {target}" if target else verb):
+        return client.call(wire.Request(verb, target), timeout=timeout, socket_path=_socket(args))
+
+
+def reload(args: argparse.Namespace) -> bool:
+    """Have a running daemon read the profiles again, and say how that went; False where none runs.
+
+    Raises:
+        Problem: it runs, and refused.
+
+    """
+    try:
+        (report,) = ask(args, "reload")
+    except NoDaemon:
+        return False
+    counts = [f"{report[key]} {key}" for key in ("added", "changed", "removed", "unchanged") if report.get(key)]
+    say("The daemon has read the profiles again" + (f": {', '.join(counts)}." if counts else "."))
+    if warnings := report.get("warnings"):
+        say(f"  warning: {clean(warnings)}")
+    return True
+
+
+@contextmanager
+def _told(args: argparse.Namespace, request: str) -> Iterator[None]:
+    if args.verbose:
+        say(f"pmcred: asking {_socket(args) or 'the daemon at its usual place'}: {clean(request)}")
+    try:
+        yield
+    except client.NoDaemon as absent:
+        raise NoDaemon(absent.message, absent.hint, exit_status=absent.exit_status) from None
+    except client.PmcredError as error:
+        # Cleaned as one line: a message from the other side must not look like two of ours.
+        raise Problem(clean(error.message), error.hint, exit_status=error.exit_status) from None
+
+
+def _socket(args: argparse.Namespace) -> Path | None:
+    return Path(args.socket) if args.socket else None

@@ -1,0 +1,29 @@
+"""`pmcred reload` and `pmcred stop`."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pmcredd.cli import ask
+from pmcredd.cli.terminal import say
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs to the command line."""
+    reload = subparsers.add_parser("reload", description="Have the daemon read the profiles again.")
+    reload.set_defaults(run=_reload)
+    stop = subparsers.add_parser("stop", description="End the daemon. Stored tokens stay for its next start.")
+    stop.set_defaults(run=_stop)
+
+
+def _reload(args: argparse.Namespace) -> int:
+    ask.reload(args)
+    return 0
+
+
+def _stop(args: argparse.Namespace) -> int:
+    ask.ask(args, "stop")
+    say("The daemon ends.")
+    return 0

@@ -1,0 +1,240 @@
+"""`pmcred profile`: list, show, add, edit and remove profiles."""
+
+import argparse
+import os
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pmcredd.cli import ask, edit, files, validate
+from pmcredd.cli.draft import SECRETS, Draft, add_flags, given, piped, secret_file
+from pmcredd.cli.problem import Problem
+from pmcredd.cli.terminal import BOLD, Cell, clean, colour_wanted, confirm, interactive, need_answer, say, table
+from pmcredd.profiles import (
+    BadConfig,
+    CommandSecret,
+    Config,
+    CredentialSecret,
+    EnvSecret,
+    FileSecret,
+    LiteralSecret,
+    Profile,
+    SecretSource,
+    valid_name,
+)
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+
+def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb and its verbs to the command line."""
+    family = subparsers.add_parser("profile", description="List, show, add, edit or remove profiles.")
+    verbs = family.add_subparsers(required=True, metavar="list|show|add|edit|remove")
+
+    listing = verbs.add_parser("list", help="the profiles, by name")
+    listing.add_argument("--json", action="store_true", help="for programs")
+    listing.set_defaults(run=_list)
+
+    show = verbs.add_parser("show", help="one profile as it takes effect, without its secrets")
+    show.add_argument("name", metavar="NAME", nargs="?", help="default: $PMCRED_PROFILE")
+    show.set_defaults(run=_show)
+
+    new = verbs.add_parser("add", help="write a new profile")
+    new.add_argument("name", metavar="NAME")
+    add_flags(new)
+    new.set_defaults(run=_add)
+
+    change = verbs.add_parser("edit", help="change a profile in your editor; it is replaced only if it is right")
+    change.add_argument("name", metavar="NAME", nargs="?", help="default: $PMCRED_PROFILE")
+    change.set_defaults(run=_edit)
+
+    remove = verbs.add_parser("remove", help="remove a profile that pmcred wrote")
+    remove.add_argument("name", metavar="NAME")  # no default: not what one does by accident
+    remove.add_argument("--yes", action="store_true", help="do not ask")
+    remove.set_defaults(run=_remove)
+
+
+def new_name(name: str, known: Mapping[str, Profile]) -> str:
+    """Give the name back if a new profile can have it.
+
+    Raises:
+        Problem: it cannot.
+
+    """
+    if not valid_name(name):
+        raise Problem(
+            f"{clean(name)} cannot be a profile's name",
+            "up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first",
+            exit_status=2,
+        )
+    if name in known:
+        raise Problem(f"there is a profile {name} already, in {known[name].file}", f"pmcred profile edit {name}")
+    return name
+
+
+def check(draft: Draft) -> Config:
+    """Read all profiles as they would be with this one.
+
+    Raises:
+        Problem: that would be wrong.
+
+    """
+    try:
+        checker = validate.Checker.of(os.environ)
+        return checker.with_text(draft.path(os.environ), draft.text(os.environ), mode=0o600)
+    except BadConfig as bad:
+        raise validate.misconfigured(bad.mistakes) from None
+
+
+def tell_daemon(args: argparse.Namespace) -> bool:
+    """Have a daemon that runs read the profiles again; without one, say so. Tells whether one runs."""
+    if ask.reload(args):
+        return True
+    say("No daemon runs; it will read the profiles when it starts: pmcredd")
+    return False
+
+
+def _list(args: argparse.Namespace) -> int:
+    try:
+        blocks = ask.ask(args, "list")
+    except ask.NoDaemon:
+        say("No daemon answers; this is what the files say.")
+        profiles = validate.load(os.environ).profiles.values()
+        blocks = [
+            {"profile": one.name, "url": one.url, "generation": str(one.generation), "grant": one.grant.value}
+            for one in profiles
+        ]
+    if args.json:
+        import json  # here: people do not pay for it
+
+        listed = [{**block, "generation": int(block.get("generation", "4"))} for block in blocks]
+        print(json.dumps({"version": 1, "profiles": listed}, indent=2))
+        return 0
+    if not blocks:
+        say("No profiles yet. To make one: pmcred init")
+        return 0
+    head = [Cell(title, BOLD) for title in ("PROFILE", "GENERATION", "GRANT", "URL")]
+    rows = [[Cell(clean(block.get(key, "?"))) for key in ("profile", "generation", "grant", "url")] for block in blocks]
+    print("\n".join(table([head, *rows], colour=colour_wanted(sys.stdout, os.environ))))
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    profile = validate.find(os.environ, ask.name_of(args))
+    rows = [[Cell(name), Cell(clean(value))] for name, value in _shown(profile)]
+    print("\n".join(table(rows, colour=False)))
+    return 0
+
+
+def _shown(profile: Profile) -> Sequence[tuple[str, str]]:
+    shown = []
+    for one in fields(profile):
+        value = getattr(profile, one.name)
+        if value is None:
+            continue
+        if one.name in SECRETS:
+            shown.append((one.name, source_for_people(value)))
+        else:
+            shown.append((one.name, f"{value:g} s" if one.name == "timeout" else str(value)))
+    return shown
+
+
+def source_for_people(source: SecretSource) -> str:
+    """Say where a secret comes from, and never the secret."""
+    match source:
+        case LiteralSecret():
+            return "****"
+        case FileSecret(path):
+            return f"file: {path}"
+        case CommandSecret(argv):
+            import shlex  # here: one verb needs it
+
+            return f"command: {shlex.join(argv)}"
+        case EnvSecret(variable):
+            return f"environment variable: {variable}"
+        case CredentialSecret(name):
+            return f"systemd credential: {name}"
+
+
+def _add(args: argparse.Namespace) -> int:
+    files.need_writable(Draft(args.name).path(os.environ).parent)
+    name = new_name(args.name, validate.Checker.of(os.environ).config().profiles)
+    secrets = piped(args)
+    draft = Draft(name, given(args), *(({}, secrets) if args.store_secrets == "profile" else (secrets, {})))
+    for warning in check(draft).warnings:
+        if warning.profile == name:
+            say(f"warning: {warning}")
+    draft.write(os.environ)
+    say(f"Wrote {draft.path(os.environ)}.")
+    tell_daemon(args)
+    return 0
+
+
+def _edit(args: argparse.Namespace) -> int:
+    if edit.edit(os.environ, ask.name_of(args)):
+        tell_daemon(args)
+    return 0
+
+
+def _remove(args: argparse.Namespace) -> int:
+    checker = validate.Checker.of(os.environ)
+    path = checker.file_of(args.name)
+    text = path.read_text(encoding="utf-8")
+    if path != Draft(args.name).path(os.environ) or not _holds_just(text, args.name):
+        raise Problem(
+            f"profile {args.name} stands in {path}, which is not pmcred's to change",
+            f"remove {_lines_of(text, args.name)} there by hand, then `pmcred reload`",
+        )
+    secrets = [one for one in _own_secrets(args.name) if not _used_elsewhere(checker, path, one)]
+    what = " and ".join(map(str, [path, *secrets]))
+    if not args.yes:
+        if not interactive():
+            raise need_answer("--yes")
+        if not confirm(f"Remove {what}?", default=False):
+            say("Nothing was removed.")
+            return 1
+    for one in [path, *secrets]:
+        files.remove(one)
+    say(f"Removed {what}.")
+    tell_daemon(args)
+    return 0
+
+
+def _holds_just(text: str, name: str) -> bool:
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    profiles = tables.get("profiles")
+    return list(tables) == ["profiles"] and isinstance(profiles, dict) and list(profiles) == [name]
+
+
+def _own_secrets(name: str) -> list[Path]:
+    return [path for key in SECRETS if (path := secret_file(os.environ, name, key)).is_file()]
+
+
+def _used_elsewhere(checker: validate.Checker, own: Path, secret: Path) -> bool:
+    return any(str(secret) in file.text for file in checker.files if file.path != str(own))
+
+
+def _lines_of(text: str, name: str) -> str:
+    """Say which lines of a file are this profile's, as far as headers tell."""
+    quoted = re.escape(name)
+    own = re.compile(rf"""\s*\[\[?\s*profiles\s*\.\s*(?:{quoted}|"{quoted}"|'{quoted}')\s*[\].]""")
+    first = last = 0
+    inside = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("["):
+            inside = own.match(line) is not None
+        if inside:
+            first = first or number
+            if line.strip():
+                last = number
+    if not first:
+        return f"[profiles.{name}]"
+    return f"[profiles.{name}], lines {first} to {last}"

@@ -1,0 +1,113 @@
+"""`pmcred status`: each profile's token, what ails it and what mends it."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pmcredd.cli import ask
+from pmcredd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Cell, clean, colour_wanted, paint, table, when
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+Block = Mapping[str, str]
+
+_COLOURS = {
+    "live": GREEN,
+    "idle": GREEN,
+    "renewing": YELLOW,
+    "waiting": YELLOW,
+    "needs-login": RED,
+    "stopped": RED,
+}
+_TIMES = frozenset({"expires_at", "good_until", "renew_at", "started"})
+_NUMBERS = _TIMES | {"generation", "pid"}
+
+
+def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verb to the command line."""
+    status = subparsers.add_parser("status", description="Show each profile's token, what ails it and what mends it.")
+    status.add_argument("names", metavar="NAME", nargs="*", help="only these profiles")
+    status.add_argument("--json", action="store_true", help="for programs; times are unix seconds")
+    status.set_defaults(run=_status)
+
+
+def _status(args: argparse.Namespace) -> int:
+    (daemon,) = ask.ask(args, "hello")
+    blocks = [block for name in args.names or [None] for block in ask.ask(args, "status", name)]
+    if args.json:
+        print(_as_json(daemon, blocks))
+    else:
+        colour = colour_wanted(sys.stdout, os.environ)
+        print("\n".join(_lines(daemon, blocks, now=time.time(), colour=colour)))
+    return 0
+
+
+def _as_json(daemon: Block, blocks: Sequence[Block]) -> str:
+    import json  # here: people do not pay for it
+
+    answer = {"version": 1, "daemon": _typed(daemon), "profiles": [_typed(block) for block in blocks]}
+    return json.dumps(answer, indent=2)
+
+
+def _typed(block: Block) -> dict[str, str | int]:
+    return {key: int(value) if key in _NUMBERS and value.isdecimal() else value for key, value in block.items()}
+
+
+def _lines(daemon: Block, blocks: Sequence[Block], *, now: float, colour: bool) -> list[str]:
+    lines = [*_own_problems(daemon, blocks, colour=colour)]
+    if not blocks:
+        return [*lines, "No profiles yet. To make one: pmcred init"]
+    head = [Cell(title, BOLD) for title in ("PROFILE", "STATE", "TOKEN", "NEXT", "GRANT", "URL")]
+    first, *rest = table([head, *(_row(block, now) for block in blocks)], colour=colour)
+    lines.append(first)
+    for line, block in zip(rest, blocks, strict=True):
+        lines.append(line)
+        if error := block.get("last_error"):
+            lines.append(paint(Cell(f"    {clean(error)}", _COLOURS.get(block.get("state", ""), RED)), colour=colour))
+        if hint := block.get("hint"):
+            lines.append(f"    try: {clean(hint)}")
+    return lines
+
+
+def _own_problems(daemon: Block, blocks: Sequence[Block], *, colour: bool) -> list[str]:
+    lines = []
+    if problem := daemon.get("config_problem"):
+        lines.append(paint(Cell(f"The profiles were changed and have a mistake: {clean(problem)}", RED), colour=colour))
+        lines.append("    The profiles as they were before are in use.  try: pmcredd --check")
+    unsaved = [clean(block.get("profile", "?")) for block in blocks if block.get("unsaved")]
+    if unsaved:
+        text = f"UNSAVED: the disk refuses the new tokens of {', '.join(unsaved)}; they would be lost with the daemon"
+        lines.append(paint(Cell(text, RED), colour=colour))
+        lines.append("    try: free space in the state directory; saving is tried again by itself")
+    return [*lines, ""] if lines else []
+
+
+def _row(block: Block, now: float) -> list[Cell]:
+    state = block.get("state", "?")
+    renewal = _moment(block, "renew_at")
+    return [
+        Cell(clean(block.get("profile", "?"))),
+        Cell(clean(state), _COLOURS.get(state, "")),
+        _token(block, now),
+        Cell("-" if renewal is None else when(max(renewal, now), now), DIM),
+        Cell(clean(block.get("grant", "?"))),
+        Cell(clean(block.get("url", "?"))),
+    ]
+
+
+def _token(block: Block, now: float) -> Cell:
+    expiry = _moment(block, "expires_at")
+    if expiry is None:
+        # A server need not say how long its tokens live (RFC 6749 section 5.1).
+        held = block.get("state") in ("live", "idle", "renewing")
+        return Cell("good, no expiry told" if held else "none", "" if held else DIM)
+    return Cell(f"good, ends {when(expiry, now)}") if expiry > now else Cell(f"expired {when(expiry, now)}", YELLOW)
+
+
+def _moment(block: Block, key: str) -> int | None:
+    value = block.get(key, "")
+    return int(value) if value.isdecimal() else None

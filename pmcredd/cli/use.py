@@ -1,0 +1,71 @@
+"""`pmcred get` and `pmcred header`: a token for whoever runs them."""
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pmcredd.cli import ask
+from pmcredd.wire import BadLine, parse_duration
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from pmcredd.client import AccessToken
+
+
+def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the verbs to the command line."""
+    get = subparsers.add_parser("get", description="Print an access token that works now, and nothing else.")
+    get.add_argument("--json", action="store_true", help="print an object: token, profile, url, expiry")
+    _add_target(get, _get)
+    header = subparsers.add_parser("header", description="Print `Authorization: Bearer TOKEN`.")
+    _add_target(header, _header)
+
+
+def seconds(text: str) -> float:
+    """Read a duration of the command line: 90, 90s, 30m, 8h, 2d."""
+    try:
+        return parse_duration(text)
+    except BadLine as bad:
+        raise argparse.ArgumentTypeError(str(bad)) from None
+
+
+def _add_target(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    about = "a profile, or a URL of its ProcessMaker; default: $PMCRED_PROFILE"
+    parser.add_argument("name", metavar="NAME", nargs="?", help=about)
+    parser.add_argument(
+        "--for", dest="lasting", metavar="DURATION", type=seconds, help="the token must stay good so long: 90s, 30m, 8h"
+    )
+    parser.add_argument(
+        "--timeout", metavar="SECONDS", type=seconds, default=60.0, help="how long to wait for a token (default: 60)"
+    )
+    parser.set_defaults(run=run)
+
+
+def _token(args: argparse.Namespace) -> "AccessToken":
+    return ask.token(args, ask.name_of(args), lasting=args.lasting, timeout=args.timeout)
+
+
+def _get(args: argparse.Namespace) -> int:
+    token = _token(args)
+    if not args.json:
+        print(token.access_token)
+        return 0
+    import json  # here: the plain form is what loops call
+
+    answer = {
+        "version": 1,
+        "profile": token.profile,
+        "url": token.url,
+        "access_token": token.access_token,
+        "token_type": token.token_type,
+        "expires_at": token.expires_at,
+        "good_until": token.good_until,
+    }
+    print(json.dumps(answer, indent=2))
+    return 0
+
+
+def _header(args: argparse.Namespace) -> int:
+    print(f"Authorization: Bearer {_token(args).access_token}")
+    return 0
