@@ -21,6 +21,9 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "see what is going on": {
         "status": ("see", "show each profile's token and what ails it"),
     },
+    "account": {
+        "login": ("account", "get a new token now, whatever stopped it"),
+    },
     "set up": {
         "init": ("init", "make a profile by answering questions, and test it"),
         "profile": ("profile", "list, show, add, edit or remove profiles"),

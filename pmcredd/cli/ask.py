@@ -2,7 +2,7 @@
 
 import argparse
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -27,6 +27,14 @@ def name_of(args: argparse.Namespace) -> str:
     raise Problem("no profile is named", "`pmcred profile list` shows the names; or set PMCRED_PROFILE", exit_status=2)
 
 
+def seconds(text: str) -> float:
+    """Read a duration of the command line: 90, 90s, 30m, 8h, 2d. For argparse."""
+    try:
+        return wire.parse_duration(text)
+    except wire.BadLine as bad:
+        raise argparse.ArgumentTypeError(str(bad)) from None
+
+
 def token(args: argparse.Namespace, target: str, *, lasting: float | None, timeout: float) -> client.AccessToken:
     """Get a profile's access token; `lasting` and `timeout` in seconds.
 
@@ -39,7 +47,12 @@ def token(args: argparse.Namespace, target: str, *, lasting: float | None, timeo
 
 
 def ask(
-    args: argparse.Namespace, verb: str, target: str | None = None, *, timeout: float | None = 60
+    args: argparse.Namespace,
+    verb: str,
+    target: str | None = None,
+    arguments: Mapping[str, str] | None = None,
+    *,
+    timeout: float = 60,
 ) -> list[dict[str, str]]:
     """Ask the daemon and give the blocks of its answer; `timeout` in seconds.
 
@@ -48,7 +61,7 @@ def ask(
 
     """
     with _told(args, f"{verb} {target}" if target else verb):
-        return client.call(wire.Request(verb, target), timeout=timeout, socket_path=_socket(args))
+        return client.call(wire.Request(verb, target, arguments or {}), timeout=timeout, socket_path=_socket(args))
 
 
 def reload(args: argparse.Namespace) -> bool:
@@ -62,8 +75,10 @@ def reload(args: argparse.Namespace) -> bool:
         (report,) = ask(args, "reload")
     except NoDaemon:
         return False
-    counts = [f"{report[key]} {key}" for key in ("added", "changed", "removed", "unchanged") if report.get(key)]
-    say("The daemon has read the profiles again" + (f": {', '.join(counts)}." if counts else "."))
+    counts = [
+        f"{report[key]} {key}" for key in ("added", "changed", "removed", "unchanged") if report.get(key, "0") != "0"
+    ]
+    say(f"The daemon has read the profiles again: {', '.join(counts) or 'there are none'}.")
     if warnings := report.get("warnings"):
         say(f"  warning: {clean(warnings)}")
     return True

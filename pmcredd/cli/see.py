@@ -17,7 +17,6 @@ Block = Mapping[str, str]
 
 _COLOURS = {
     "live": GREEN,
-    "idle": GREEN,
     "renewing": YELLOW,
     "waiting": YELLOW,
     "needs-login": RED,
@@ -78,11 +77,13 @@ def _own_problems(daemon: Block, blocks: Sequence[Block], *, colour: bool) -> li
     if problem := daemon.get("config_problem"):
         lines.append(paint(Cell(f"The profiles were changed and have a mistake: {clean(problem)}", RED), colour=colour))
         lines.append("    The profiles as they were before are in use.  try: pmcredd --check")
-    unsaved = [clean(block.get("profile", "?")) for block in blocks if block.get("unsaved")]
-    if unsaved:
-        text = f"UNSAVED: the disk refuses the new tokens of {', '.join(unsaved)}; they would be lost with the daemon"
-        lines.append(paint(Cell(text, RED), colour=colour))
-        lines.append("    try: free space in the state directory; saving is tried again by itself")
+    if notice := daemon.get("notice"):
+        lines.append(paint(Cell(clean(notice), YELLOW), colour=colour))
+    for block in blocks:
+        if why := block.get("unsaved"):
+            text = f"UNSAVED: the new token of {block.get('profile', '?')} would be lost with the daemon: {why}"
+            lines.append(paint(Cell(clean(text), RED), colour=colour))
+            lines.append("    Saving is tried again by itself; make room in the state directory.")
     return [*lines, ""] if lines else []
 
 
@@ -103,8 +104,7 @@ def _token(block: Block, now: float) -> Cell:
     expiry = _moment(block, "expires_at")
     if expiry is None:
         # A server need not say how long its tokens live (RFC 6749 section 5.1).
-        held = block.get("state") in ("live", "idle", "renewing")
-        return Cell("good, no expiry told" if held else "none", "" if held else DIM)
+        return Cell("good, no end told") if block.get("state") == "live" else Cell("-", DIM)
     return Cell(f"good, ends {when(expiry, now)}") if expiry > now else Cell(f"expired {when(expiry, now)}", YELLOW)
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
-from pmcredd.wire import BadLine, parse_duration
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -22,22 +21,22 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     _add_target(header, _header)
 
 
-def seconds(text: str) -> float:
-    """Read a duration of the command line: 90, 90s, 30m, 8h, 2d."""
-    try:
-        return parse_duration(text)
-    except BadLine as bad:
-        raise argparse.ArgumentTypeError(str(bad)) from None
-
-
 def _add_target(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     about = "a profile, or a URL of its ProcessMaker; default: $PMCRED_PROFILE"
     parser.add_argument("name", metavar="NAME", nargs="?", help=about)
     parser.add_argument(
-        "--for", dest="lasting", metavar="DURATION", type=seconds, help="the token must stay good so long: 90s, 30m, 8h"
+        "--for",
+        dest="lasting",
+        metavar="DURATION",
+        type=ask.seconds,
+        help="the token must stay good so long: 90s, 30m, 8h",
     )
     parser.add_argument(
-        "--timeout", metavar="SECONDS", type=seconds, default=60.0, help="how long to wait for a token (default: 60)"
+        "--timeout",
+        metavar="SECONDS",
+        type=ask.seconds,
+        default=60.0,
+        help="how long to wait for a token (default: 60)",
     )
     parser.set_defaults(run=run)
 
