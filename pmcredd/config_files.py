@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from pmcredd import paths
 from pmcredd.profile_reader import read_config
 from pmcredd.profiles import BadConfig, Config, Mistake, SourceFile
+from pmcredd.regular_file import read_regular_file
 
 MAX_BYTES = 16 * 1024 * 1024  # 10,000 profiles are 3 MB; what is larger is no profiles file
 
 
-class _Unreadable(Exception):  # noqa: N818 - a finding, not a failure of the program
+class _Unreadable(Exception):
     """Why a path cannot be used, and what mends it."""
 
     def __init__(self, path: str, wrong: str, mend: str) -> None:
@@ -77,14 +78,10 @@ def _candidates(environ: Mapping[str, str], mistakes: list[Mistake]) -> Iterator
 
 def _read(path: str, *, ours: bool) -> SourceFile:
     try:
-        # O_NONBLOCK: opening a FIFO would wait for its writer for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            _check(path, status)
-            content = file.read(MAX_BYTES + 1)
+        content, status = read_regular_file(path, limit=MAX_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from None
+    _check(path, status)
     if len(content) > MAX_BYTES:
         raise _Unreadable(path, f"is larger than {MAX_BYTES >> 20} MiB", "split it into files of profiles.d")
     try:
@@ -100,8 +97,6 @@ def _read(path: str, *, ours: bool) -> SourceFile:
 
 def _check(path: str, status: os.stat_result) -> None:
     """Refuse what somebody else could have written: a profile names commands that we run."""
-    if not stat.S_ISREG(status.st_mode):
-        raise _Unreadable(path, "is not a regular file", "put a file there")
     if status.st_uid not in {os.geteuid(), 0}:
         wrong = f"belongs to another user (uid {status.st_uid})"
         raise _Unreadable(path, wrong, f"chown {os.geteuid()} {shlex.quote(path)}")

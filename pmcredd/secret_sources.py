@@ -16,6 +16,7 @@ from typing import assert_never
 
 import trio
 
+from pmcredd.masking import clean
 from pmcredd.profiles import (
     CommandSecret,
     CredentialSecret,
@@ -25,11 +26,13 @@ from pmcredd.profiles import (
     SecretSource,
     secret_flaw,
 )
+from pmcredd.regular_file import read_regular_file
 from pmcredd.secret import Secret
 
 MAX_BYTES = 64 * 1024
 FILE_SECONDS = 30.0  # a file answers in microseconds, or its file system hangs
-_MAX_COMPLAINT = 4096  # bytes of stderr that are kept; people see the end of it
+_MAX_COMPLAINT = 4096  # bytes of stderr that are kept
+_LAST_LINES = 3  # of stderr: why a program gave up is said at the end
 _CLOSING_SECONDS = 1.0  # how long the rest of stderr may take once the command is gone
 
 # What the daemon's environment says to the daemon alone. PMCRED_*: a command that asked the daemon for a token would
@@ -37,7 +40,7 @@ _CLOSING_SECONDS = 1.0  # how long the rest of stderr may take once the command 
 _OURS = ("PMCRED_", "LISTEN_", "WATCHDOG_", "NOTIFY_SOCKET", "CREDENTIALS_DIRECTORY")
 
 
-class SecretUnavailable(Exception):  # noqa: N818 - named as the state that it leads to
+class SecretUnavailable(Exception):
     """A secret cannot be had: `sentence` tells why, for people; `mend` is what to do about it."""
 
     def __init__(self, sentence: str, mend: str) -> None:
@@ -64,7 +67,8 @@ async def read(source: SecretSource, *, environ: Mapping[str, str], withhold: Co
             return _secret(_variable(variable, environ), f"the secret in the environment variable {variable}")
         case CredentialSecret(name):
             what = f'the systemd credential "{name}"'
-            return _secret(await _file(_credential_path(name, environ), what, guarded=False), what)
+            content = await _file(_credential_path(name, environ), what, guarded=False, mend=_load_credential(name))
+            return _secret(content, what)
         case _:
             assert_never(source)
 
@@ -127,9 +131,13 @@ def _credential_path(name: str, environ: Mapping[str, str]) -> str:
     if not directory:
         raise SecretUnavailable(
             f'the systemd credential "{name}" is not there: pmcredd was started without credentials',
-            f"add LoadCredential={name}:/PATH/OF/THE/FILE to the unit (systemctl --user edit pmcredd) and restart it",
+            _load_credential(name),
         )
     return os.path.join(directory, name)
+
+
+def _load_credential(name: str) -> str:
+    return f"add LoadCredential={name}:/PATH/OF/THE/FILE to the unit (systemctl --user edit pmcredd) and restart it"
 
 
 # One read of a path at a time: a thread that hangs in a dead file system cannot be ended, so it must not be joined by
@@ -137,33 +145,28 @@ def _credential_path(name: str, environ: Mapping[str, str]) -> str:
 _reading: trio.lowlevel.RunVar[dict[str, trio.CapacityLimiter]] = trio.lowlevel.RunVar("pmcredd_reading")
 
 
-async def _file(path: str, what: str, *, guarded: bool) -> bytes:
+async def _file(path: str, what: str, *, guarded: bool, mend: str = "") -> bytes:
     try:
         limiters = _reading.get()
     except LookupError:
         _reading.set(limiters := {})
     limiter = limiters.setdefault(path, trio.CapacityLimiter(1))
     with trio.move_on_after(FILE_SECONDS):
-        read_it = partial(_read_file, path, what, guarded=guarded)
+        read_it = partial(_read_file, path, what, guarded=guarded, mend=mend)
         return await trio.to_thread.run_sync(read_it, abandon_on_cancel=True, limiter=limiter)
     raise SecretUnavailable(
         f"reading {what} took longer than {FILE_SECONDS:g} s", f"look at its file system: df {shlex.quote(path)}"
     )
 
 
-def _read_file(path: str, what: str, *, guarded: bool) -> bytes:
+def _read_file(path: str, what: str, *, guarded: bool, mend: str) -> bytes:
     try:
-        # O_NONBLOCK: opening a FIFO would wait for its writer for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-        with open(descriptor, "rb") as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise SecretUnavailable(f"{what} is not a regular file", "put the secret into a file of its own")
-            if guarded:
-                _check_guarded(path, what, status)
-            return file.read(MAX_BYTES + 1)
+        content, status = read_regular_file(path, limit=MAX_BYTES)
     except OSError as error:
-        raise SecretUnavailable(f"{what} cannot be read: {error.strerror}", _mend(path, error)) from None
+        raise SecretUnavailable(f"{what} cannot be read: {error.strerror}", mend or _mend(path, error)) from None
+    if guarded:
+        _check_guarded(path, what, status)
+    return content
 
 
 def _check_guarded(path: str, what: str, status: os.stat_result) -> None:
@@ -187,7 +190,7 @@ def _mend(path: str, error: OSError) -> str:
         return f"install -m 600 /dev/null {shlex.quote(path)}, then write the secret into it"
     if isinstance(error, PermissionError):
         return f"chmod 600 {shlex.quote(path)}, and look at the directories above it"
-    return "put the secret into a file that can be read"
+    return "put the secret into a plain file of its own"
 
 
 # Commands
@@ -211,9 +214,9 @@ async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
                 else:
                     await process.wait()
                     reaped = True
-                    # What the command left in the background may hold stderr open: do not wait for that.
-                    with trio.move_on_after(_CLOSING_SECONDS):
-                        await silent.wait()
+                    if process.returncode:  # what it left in the background may hold stderr open for ever
+                        with trio.move_on_after(_CLOSING_SECONDS):
+                            await silent.wait()
                 nursery.cancel_scope.cancel()
     finally:
         # Until it is reaped its process group cannot become somebody else's.
@@ -229,22 +232,25 @@ async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
 
 
 async def _start(argv: tuple[str, ...], env: dict[str, str]) -> trio.Process:
-    for folder in (env.get("HOME") or "/", "/"):
+    start = partial(
+        trio.lowlevel.open_process,
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # its own process group, without our terminal: it can be killed whole
+        env=env,
+    )
+    home = env.get("HOME") or "/"
+    try:
         try:
-            return await trio.lowlevel.open_process(
-                argv,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                start_new_session=True,  # its own process group, without our terminal: it can be killed whole
-                cwd=folder,
-                env=env,
-            )
+            return await start(cwd=home)
         except OSError as error:
-            if error.filename == folder and folder != "/":
-                continue  # a user without a usable home directory
-            raise _not_started(argv[0], error, env) from None
-    raise AssertionError
+            if error.filename != home:
+                raise
+            return await start(cwd="/")  # a user without a usable home directory
+    except OSError as error:
+        raise _not_started(argv[0], error, env) from None
 
 
 async def _listen(stream: trio.abc.ReceiveStream, heard: bytearray, silent: trio.Event) -> None:
@@ -311,7 +317,8 @@ def _failed(program: str, status: int, told: str) -> SecretUnavailable:
 
 def _told(complaint: bytes, output: bytes) -> str:
     """Give the end of what a command said on stderr, fit for one line, without what it said on stdout."""
-    text = complaint.decode(errors="replace")
-    for secret in output.decode(errors="replace").split():
-        text = text.replace(secret, "****")
-    return " ".join("".join(char if char.isprintable() else " " for char in text).split())[-200:]
+    lines = complaint.decode(errors="replace").splitlines()
+    if len(complaint) == _MAX_COMPLAINT:
+        del lines[:1]  # cut: half a secret could not be told from other text
+    secrets = [Secret(line.strip()) for line in output.decode(errors="replace").splitlines() if line.strip()]
+    return clean("\n".join(lines[-_LAST_LINES:]), secrets)
