@@ -5,6 +5,7 @@ What is written is on disk when the method returns: WAL with synchronous=FULL. O
 directory's lock (process.py) may open the store.
 """
 
+import errno
 import json
 import os
 import sqlite3
@@ -89,18 +90,26 @@ class Store:
         Raises:
             StoreProblem: the directory cannot be written, the disk is full, or a newer pmcredd wrote the file.
         """
-        set_aside = None
         with _mapped(path):
             _make_private(path)
+            connection = _connect(path)
+            set_aside = None
             try:
-                connection = _connect(path)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) and not _is_damage(error):
-                    raise
-                set_aside = _set_aside(path)
-                _make_private(path)
-                connection = _connect(path)
-            return cls(connection, path, set_aside)
+                try:
+                    _prepare(connection, path)
+                except sqlite3.DatabaseError as error:
+                    if not _is_damage(error):
+                        raise
+                    # Before the connection is closed: SQLite deletes the -wal when it closes.
+                    set_aside = _set_aside(path)
+                    connection.close()
+                    _make_private(path)
+                    connection = _connect(path)
+                    _prepare(connection, path)
+                return cls(connection, path, set_aside)
+            except BaseException:
+                connection.close()
+                raise
 
     def close(self) -> None:
         """Close the store; SQLite moves what is in the -wal into the file."""
@@ -292,19 +301,21 @@ def _make_private(path: Path) -> None:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-    try:
-        connection.execute("PRAGMA secure_delete = ON")  # an old token is overwritten, not left in a free page
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()
-        if found != ("ok",):
-            raise sqlite3.DatabaseError(f"damaged: {found}")
-        _migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA secure_delete = ON")  # an old token is overwritten, not left in a free page
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != ("ok",):
+        raise _DamageError(str(found))
+    _migrate(connection, path)
+
+
+class _DamageError(sqlite3.DatabaseError):
+    """SQLite's own check found the file damaged."""
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -328,7 +339,8 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _is_damage(error: sqlite3.Error) -> bool:
-    return error.sqlite_errorcode & 0xFF in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    damage = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return isinstance(error, _DamageError) or error.sqlite_errorcode & 0xFF in damage
 
 
 def _set_aside(path: Path) -> Path:
@@ -351,8 +363,6 @@ def _mapped(path: Path) -> Iterator[None]:
             path, str(error), full=getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
         ) from error
     except OSError as error:
-        import errno
-
         raise _problem(path, error.strerror or str(error), full=error.errno in {errno.ENOSPC, errno.EDQUOT}) from error
 
 
