@@ -64,24 +64,20 @@ def ask(
         return client.call(wire.Request(verb, target, arguments or {}), timeout=timeout, socket_path=_socket(args))
 
 
-def reload(args: argparse.Namespace) -> bool:
-    """Have a running daemon read the profiles again, and say how that went; False where none runs.
+def reload(args: argparse.Namespace) -> None:
+    """Have the daemon read the profiles again, and say how that went.
 
     Raises:
-        Problem: it runs, and refused.
+        Problem: it refused, or there is none (`NoDaemon`).
 
     """
-    try:
-        (report,) = ask(args, "reload")
-    except NoDaemon:
-        return False
+    (report,) = ask(args, "reload")
     counts = [
         f"{report[key]} {key}" for key in ("added", "changed", "removed", "unchanged") if report.get(key, "0") != "0"
     ]
     say(f"The daemon has read the profiles again: {', '.join(counts) or 'there are none'}.")
     if warnings := report.get("warnings"):
         say(f"  warning: {clean(warnings)}")
-    return True
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from pmcredd.cli.problem import for_a_draft
 from pmcredd.oauth import Answer, TokenRequest
 from pmcredd.processmaker import token_url
 from pmcredd.profiles import BadUrl, Grant, Profile, parse_url
@@ -80,7 +81,7 @@ async def detect(upstream: Upstream, start: Address, tls: Profile | None = None)
         probe = _profile(url, generation, start.workspace or "workflow", tls)
         answer = await upstream.send(probe, _question(probe))
         if isinstance(answer, NotSent | Unknown):
-            return Found(url, None, answer.sentence, reachable=False, mend=answer.mend)
+            return Found(url, None, answer.sentence, reachable=False, mend=for_a_draft(answer.mend, probe.name))
         if _speaks_oauth(answer):
             return Found(url, generation, f"ProcessMaker {generation} answers there.")
         # The first place's answer explains more than those of the places that were guessed after it.

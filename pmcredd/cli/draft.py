@@ -78,11 +78,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             _add_secret_flags(parser, name, key)
         elif key.kind is Kind.CHOICE:
             kind = int if isinstance(key.choices[0], int) else str
-            parser.add_argument(_flag(name), type=kind, choices=key.choices, help=_about(key))
+            parser.add_argument(flag(name), type=kind, choices=key.choices, help=_about(key))
         elif key.kind is Kind.SECONDS:
-            parser.add_argument(_flag(name), type=float, metavar="SECONDS", help=_about(key))
+            parser.add_argument(flag(name), type=float, metavar="SECONDS", help=_about(key))
         else:
-            parser.add_argument(_flag(name), metavar=name.rpartition("_")[2].upper(), help=_about(key))
+            parser.add_argument(flag(name), metavar=name.rpartition("_")[2].upper(), help=_about(key))
     parser.add_argument(
         "--store-secrets",
         choices=["file", "profile"],
@@ -163,18 +163,19 @@ def _source(args: argparse.Namespace, name: str) -> dict[str, object] | None:
 
 
 def _add_secret_flags(parser: argparse.ArgumentParser, name: str, key: Key) -> None:
-    sources = parser.add_argument_group(_flag(name)[2:], f"{_about(key)} It comes from one of:")
+    sources = parser.add_argument_group(flag(name)[2:], f"{_about(key)} It comes from one of:")
     one = sources.add_mutually_exclusive_group()
-    one.add_argument(f"{_flag(name)}-file", metavar="PATH", help="a file that holds nothing else")
-    one.add_argument(f"{_flag(name)}-command", metavar="COMMAND", help="what this prints: 'pass show pm/prod'")
-    one.add_argument(f"{_flag(name)}-stdin", action="store_true", help="one line of standard input")
-    one.add_argument(f"{_flag(name)}-env", metavar="VARIABLE", help="the environment of a pmcredd run by hand")
-    one.add_argument(f"{_flag(name)}-credential", metavar="NAME", help="a systemd credential")
+    one.add_argument(f"{flag(name)}-file", metavar="PATH", help="a file that holds nothing else")
+    one.add_argument(f"{flag(name)}-command", metavar="COMMAND", help="what this prints: 'pass show pm/prod'")
+    one.add_argument(f"{flag(name)}-stdin", action="store_true", help="one line of standard input")
+    one.add_argument(f"{flag(name)}-env", metavar="VARIABLE", help="the environment of a pmcredd run by hand")
+    one.add_argument(f"{flag(name)}-credential", metavar="NAME", help="a systemd credential")
 
 
 def _about(key: Key) -> str:
     return key.help.replace("%", "%%")  # argparse reads % as its own
 
 
-def _flag(name: str) -> str:
+def flag(name: str) -> str:
+    """Give the flag of a key: client_id becomes --client-id."""
     return f"--{name.replace('_', '-')}"

@@ -10,7 +10,7 @@ import trio
 from pmcredd import secret_sources
 from pmcredd.cli import files, validate
 from pmcredd.cli.detect import Address, Found, address, detect
-from pmcredd.cli.draft import SECRETS, Draft, absolute, add_flags, given, piped, secret_file, words_of
+from pmcredd.cli.draft import SECRETS, Draft, absolute, add_flags, flag, given, piped, secret_file, words_of
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.profile import check, new_name, tell_daemon
 from pmcredd.cli.terminal import ask, ask_secret, choose, clean, confirm, interactive, need_answer, say
@@ -265,7 +265,7 @@ class _Interview:
 
     def _plain(self, key: str, *, default: str = "") -> str:
         while True:
-            text = self._answer(f"--{key.replace('_', '-')}", _QUESTIONS[key], default=default)
+            text = self._answer(flag(key), _QUESTIONS[key], default=default)
             try:
                 read_value(PROFILE_KEYS[key], text, Place(folder="/", home=home(os.environ)))
             except Flaw as flaw:
@@ -284,8 +284,7 @@ class _Interview:
             place[key] = self._known[key] = self._piped.pop(key)
             return
         if not self._person:
-            flag = f"--{key.replace('_', '-')}"
-            raise need_answer(f"{flag}-file, {flag}-command or {flag}-stdin")
+            raise need_answer(f"{flag(key)}-file, {flag(key)}-command or {flag(key)}-stdin")
         words = _QUESTIONS[key].lower()
         where = self._args.store_secrets or ("file" if self._args.yes else self._choose_place(draft.name, key, words))
         if where == "command":
@@ -384,11 +383,11 @@ class _Interview:
 
         return trio.run(test)
 
-    def _answer(self, flag: str, question: str, *, default: str = "") -> str:
+    def _answer(self, option: str, question: str, *, default: str = "") -> str:
         if default and (self._args.yes or not self._person):
             return default
         if not self._person:
-            raise need_answer(flag)
+            raise need_answer(option)
         return ask(question, default=default)
 
 

@@ -1,5 +1,6 @@
 """What a person is told when a verb cannot do its work; `main` prints it, nobody else."""
 
+import re
 from collections.abc import Iterable
 
 
@@ -29,6 +30,11 @@ def no_such_profile(name: str, known: Iterable[str]) -> Problem:
     near = did_you_mean(name, known)
     hint = f"did you mean {near}?" if near else "pmcred profile list"
     return Problem(f"there is no profile {name}", hint, exit_status=3)
+
+
+def for_a_draft(mend: str, name: str) -> str:
+    """Take the advice to edit a profile out of a text: this one is not written yet."""
+    return re.sub(rf"(?:: *|; *|^)`?pmcred profile edit {re.escape(name)}`?", "", mend)
 
 
 def from_os_error(attempt: str, error: OSError) -> Problem:

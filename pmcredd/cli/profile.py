@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask, edit, files, validate
-from pmcredd.cli.draft import SECRETS, Draft, add_flags, given, piped, secret_file
+from pmcredd.cli.draft import SECRETS, Draft, add_flags, flag, given, piped, secret_file
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.terminal import BOLD, Cell, clean, colour_wanted, confirm, interactive, need_answer, say, table
 from pmcredd.profiles import (
@@ -88,15 +88,25 @@ def check(draft: Draft) -> Config:
         checker = validate.Checker.of(os.environ)
         return checker.with_text(draft.path(os.environ), draft.text(os.environ), mode=0o600)
     except BadConfig as bad:
-        raise validate.misconfigured(bad.mistakes) from None
+        raise _not_so(draft, bad) from None
+
+
+def _not_so(draft: Draft, bad: BadConfig) -> Problem:
+    own = str(draft.path(os.environ))
+    lines = [f"{flag(one.key)} {one.wrong}" if one.file == own and one.key else str(one) for one in bad.mistakes]
+    return Problem(
+        "\n".join([f"profile {draft.name} cannot be written:", *lines]), "--help shows the flags", exit_status=2
+    )
 
 
 def tell_daemon(args: argparse.Namespace) -> bool:
     """Have a daemon that runs read the profiles again; without one, say so. Tells whether one runs."""
-    if ask.reload(args):
-        return True
-    say("No daemon runs; it will read the profiles when it starts: pmcredd")
-    return False
+    try:
+        ask.reload(args)
+    except ask.NoDaemon:
+        say("No daemon runs; it will read the profiles when it starts: pmcredd")
+        return False
+    return True
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -166,12 +176,13 @@ def _add(args: argparse.Namespace) -> int:
     name = new_name(args.name, validate.Checker.of(os.environ).config().profiles)
     secrets = piped(args)
     draft = Draft(name, given(args), *(({}, secrets) if args.store_secrets == "profile" else (secrets, {})))
-    for warning in check(draft).warnings:
-        if warning.profile == name:
-            say(f"warning: {warning}")
+    warnings = check(draft).warnings
     draft.write(os.environ)
     say(f"Wrote {draft.path(os.environ)}.")
-    tell_daemon(args)
+    if not tell_daemon(args):  # a daemon says them itself
+        for warning in warnings:
+            if warning.profile == name:
+                say(f"  warning: {warning}")
     return 0
 
 

@@ -142,7 +142,7 @@ def choose(question: str, options: Sequence[tuple[str, str]], *, default: str) -
 
 def need_answer(flag: str) -> Problem:
     """Give the usage error for a question that nobody is there to answer."""
-    return Problem(f"{flag} is missing, and there is no terminal to ask on", f"give {flag}", exit_status=2)
+    return Problem(f"there is no terminal to ask on: give {flag}", exit_status=2)
 
 
 def _line(prompt: str) -> str:

@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pmcredd import secret_sources
+from pmcredd.cli.problem import for_a_draft
 from pmcredd.oauth import Answer, Meaning, Refusal, read_answer, static_token, token_request
 from pmcredd.processmaker import api_url
 from pmcredd.profiles import Grant, Profile, secret_variables
@@ -60,8 +61,10 @@ async def try_profile(
         except secret_sources.SecretUnavailable as why:
             return Failed(why.sentence, why.mend, _MISCONFIGURED, (key,))
     if profile.grant is Grant.PERSONAL_ACCESS_TOKEN:
-        return await _show_token(upstream, profile, secrets["token"])
-    return await _ask_for_token(upstream, profile, secrets)
+        failed = await _show_token(upstream, profile, secrets["token"])
+    else:
+        failed = await _ask_for_token(upstream, profile, secrets)
+    return failed and replace(failed, mend=for_a_draft(failed.mend, profile.name))
 
 
 async def _ask_for_token(upstream: Upstream, profile: Profile, secrets: Mapping[str, Secret]) -> Failed | None:

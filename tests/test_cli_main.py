@@ -1,0 +1,242 @@
+"""The command line as a whole: help, usage errors, exit statuses, output that nobody takes; get, header, reload, stop."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.fake_daemon import TOKEN, FakeDaemon
+from support.user import PMCRED, User
+
+from pmcredd.cli import main
+
+VERBS = ["get", "header", "status", "login", "init", "profile", "reload", "stop", "sandbox"]
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
+    """A user, and this process in that user's place."""
+    user = User(tmp_path / "user")
+    user.home.mkdir()
+    for name, value in user.environ.items():
+        monkeypatch.setenv(name, value)
+    return user
+
+
+@pytest.fixture
+def daemon(user: User) -> Iterator[FakeDaemon]:
+    """A daemon that hands out TOKEN for every name."""
+    with FakeDaemon(user.socket) as daemon:
+        yield daemon
+
+
+def test_alone_it_explains_itself_where_no_script_takes_it_for_a_token(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A forgotten verb is a usage error, and stdout stays empty."""
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    for verb in VERBS:
+        assert f"\n  {verb} " in err
+
+
+def test_help_is_printed_where_it_was_asked_for(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """--help is an answer, not an error; before a verb it never runs the verb."""
+    assert main(["--help"]) == 0
+    general = capsys.readouterr().out
+    assert main(["-h", "stop"]) == 0
+    assert capsys.readouterr().out == general
+    for verb in VERBS:
+        assert main([verb, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"usage: pmcred {verb} ")
+
+
+def test_the_version_can_be_asked_before_and_after_a_verb(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """And asks nobody else."""
+    assert main(["--version"]) == 0
+    version = capsys.readouterr().out
+    assert version.startswith("pmcred ")
+    assert main(["get", "--version"]) == 0
+    assert capsys.readouterr().out == version
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message", "hint"),
+    [
+        (["gett", "prod"], "there is no verb gett", "did you mean `pmcred get`?"),
+        (["xyzzy"], "there is no verb xyzzy", "pmcred --help"),
+        (["get", "prod", "--for", "soon"], "argument --for: not a length of time", "pmcred get --help"),
+        (["get", "prod", "more"], "unrecognized arguments: more", "--help"),
+        (["get"], "no profile is named", "`pmcred profile list` shows the names; or set PMCRED_PROFILE"),
+        (["profile", "lst"], "invalid choice: 'lst'", "pmcred profile --help"),
+        (["--socket"], "argument --socket: expected one argument", "pmcred --help"),
+        (["get", "a\nb"], "a value holds a control character", ""),
+    ],
+)
+def test_a_usage_error_names_the_way_out(
+    user: User, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, hint: str
+) -> None:
+    """Exit status 2, one message, one hint, nothing on stdout."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, *rest = err.splitlines()
+    assert first.startswith("pmcred: ")
+    assert message in first
+    assert not hint or hint in rest[0]
+    assert all(line.startswith("  try: ") for line in rest)
+
+
+def test_get_prints_the_token_and_nothing_else(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """So that $(pmcred get prod) is the token."""
+    assert main(["get", "prod"]) == 0
+    assert capsys.readouterr() == (f"{TOKEN}\n", "")
+    assert daemon.requests == [b"get prod timeout=60"]
+
+
+def test_header_is_what_curl_takes(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """curl -H @<(pmcred header prod)"""
+    assert main(["header", "prod"]) == 0
+    assert capsys.readouterr() == (f"Authorization: Bearer {TOKEN}\n", "")
+
+
+def test_json_has_all_that_is_known_of_the_token(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a version, for programs; times are numbers."""
+    assert main(["get", "prod", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "version": 1,
+        "profile": "prod",
+        "url": "https://pm.example",
+        "access_token": TOKEN,
+        "token_type": "Bearer",
+        "expires_at": 2_000_000_000,
+        "good_until": 1_999_999_990,
+    }
+
+
+def test_what_is_asked_of_a_token_reaches_the_daemon(daemon: FakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--for and --timeout, in any unit; the name may come from the environment, but an argument wins."""
+    monkeypatch.setenv("PMCRED_PROFILE", "staging")
+    assert main(["get", "--for", "30m", "--timeout", "2.5"]) == 0
+    assert main(["header", "prod"]) == 0
+    assert daemon.requests == [b"get staging timeout=2.5 for=1800", b"get prod timeout=60"]
+
+
+def test_the_socket_can_be_named_before_and_after_the_verb(
+    user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What stands before the verb is not forgotten after it; -v tells on stderr what is asked of whom."""
+    with FakeDaemon(tmp_path / "other" / "socket") as daemon:
+        assert main(["--socket", str(daemon.path), "get", "a"]) == 0
+        assert main(["get", "b", f"--socket={daemon.path}", "-v"]) == 0
+        assert main(["-v", "get", "--socket", str(daemon.path), "c"]) == 0
+    assert [request.split()[1] for request in daemon.requests] == [b"a", b"b", b"c"]
+    out, err = capsys.readouterr()
+    assert out == f"{TOKEN}\n" * 3
+    assert err.splitlines() == [f"pmcred: asking {daemon.path}: get {name}" for name in "bc"]
+
+
+def test_without_a_daemon_the_error_names_the_place_and_two_ways_to_start_one(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit status 69."""
+    for arguments in (["get", "prod"], ["reload"], ["stop"], ["status"], ["login", "prod"]):
+        assert main(arguments) == 69
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert str(user.socket) in err
+        assert "  try: `pmcredd` in a terminal" in err
+        assert "systemd-run --user" in err
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("no-such-profile", 3),
+        ("needs-login", 4),
+        ("unreachable", 5),
+        ("waiting", 5),
+        ("misconfigured", 6),
+        ("stopping", 69),
+        ("from-the-future", 1),
+    ],
+)
+def test_the_daemons_errors_become_exit_statuses(
+    user: User, capsys: pytest.CaptureFixture[str], code: str, status: int
+) -> None:
+    """Scripts tell failures apart; what the daemon says cannot steer the terminal or look like two messages."""
+
+    def answer(_: bytes) -> bytes:
+        return f"error {code}\nmessage=it%20is%1B[2J%0Apmcred:%20so\nhint=mend%20it%07\n\n".encode()
+
+    with FakeDaemon(user.socket, answer):
+        assert main(["get", "prod"]) == status
+    assert capsys.readouterr() == ("", "pmcred: it is?[2J?pmcred: so\n  try: mend it?\n")
+
+
+def test_reload_says_what_changed(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only what there is, and warnings."""
+    answers = [
+        b"ok\nadded=2\nchanged=0\nremoved=0\nunchanged=5\nwarnings=[profiles.cc]:%20no%20user\n\n",
+        b"ok\nadded=0\nchanged=0\nremoved=0\nunchanged=0\n\n",
+    ]
+    with FakeDaemon(user.socket, lambda _: answers.pop(0)) as daemon:
+        assert main(["reload"]) == 0
+        assert main(["reload"]) == 0
+    assert daemon.requests == [b"reload", b"reload"]
+    assert capsys.readouterr().err.splitlines() == [
+        "The daemon has read the profiles again: 2 added, 5 unchanged.",
+        "  warning: [profiles.cc]: no user",
+        "The daemon has read the profiles again: there are none.",
+    ]
+
+
+def test_stop_and_login_say_how_it_went(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """And a login that cannot know the token's end says nothing about it."""
+    answers = [b"ok\nprofile=prod\nexpires_at=9999999999\n\n", b"ok\nprofile=prod\n\n", b"ok\n\n"]
+    with FakeDaemon(user.socket, lambda _: answers.pop(0)) as daemon:
+        assert main(["login", "prod", "--timeout", "2m"]) == 0
+        assert main(["login", "prod"]) == 0
+        assert main(["stop"]) == 0
+    assert daemon.requests == [b"login prod timeout=120", b"login prod timeout=60", b"stop"]
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first.startswith("prod has a token, which ends in ")
+    assert second == "prod has a token."
+    assert third == "The daemon ends."
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(daemon: FakeDaemon, user: User) -> None:
+    """Like every tool in a pipe: no traceback, and the status of SIGPIPE."""
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(
+            [PMCRED, "get", "prod"], env=user.environ, stdout=write, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, b"")
+
+
+def test_a_full_disk_is_an_error(daemon: FakeDaemon, user: User) -> None:
+    """`pmcred get prod > file` must not succeed with an empty file."""
+    with open("/dev/full", "wb") as full:
+        ended = subprocess.run(
+            [PMCRED, "get", "prod"], env=user.environ, stdout=full, stderr=subprocess.PIPE, check=False, timeout=60
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == b"pmcred: cannot write the output: No space left on device\n"
+
+
+def test_the_fast_verbs_import_nothing_heavy(daemon: FakeDaemon, user: User) -> None:
+    """Programs run them thousands of times a day."""
+    code = "import sys; from pmcredd.cli import main; main(['get', 'prod']); print(*sys.modules, file=sys.stderr)"
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=user.environ, capture_output=True, text=True, check=True, timeout=60
+    )
+    heavy = {"trio", "httpx", "asyncio", "platformdirs", "tomllib", "tomli_w", "json", "importlib.metadata", "subprocess"}
+    assert not heavy & set(ended.stderr.split())

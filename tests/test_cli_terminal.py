@@ -1,0 +1,159 @@
+"""pmcredd.cli.terminal: what people see."""
+
+import io
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmcredd.cli import terminal
+from pmcredd.cli.terminal import Cell, clean, colour_wanted, duration, paint, table, when
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HOUR, DAY = 3600, 86400
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0, "0 s"),
+        (59.9, "59 s"),
+        (60, "1 min"),
+        (3599, "59 min"),
+        (HOUR, "1 h"),
+        (3 * HOUR + 20 * 60 + 59, "3 h 20 min"),
+        (DAY, "1 day"),
+        (DAY + HOUR, "1 day 1 h"),
+        (13 * DAY, "13 days"),
+        (14 * DAY + 5 * HOUR, "14 days"),
+        (60 * DAY, "60 days"),
+        (61 * DAY, "2 months"),
+        (31_536_000 - 20 * DAY, "11 months"),
+        (31_536_000, "11 months"),
+        (800 * DAY, "2 years"),
+    ],
+)
+def test_a_duration_is_said_in_the_units_that_matter(seconds: float, said: str) -> None:
+    """No more than two units, and none that is nothing."""
+    assert duration(seconds) == said
+
+
+@given(st.floats(min_value=0, max_value=1e10), st.floats(min_value=0, max_value=1e10))
+def test_a_longer_time_is_never_said_in_a_smaller_unit(one: float, other: float) -> None:
+    """Units only grow with time: nobody reads 90 min as less than 1 h."""
+    units = ["s", "min", "h", "day", "days", "months", "years"]
+    ranks = [units.index(duration(seconds).split()[1]) for seconds in sorted((one, other))]
+    assert ranks == sorted(ranks)
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"), [(1000, "now"), (1090, "in 1 min"), (880, "2 min ago"), (1000.5, "now"), (1002, "in 2 s")]
+)
+def test_a_moment_is_said_by_its_distance(moment: float, said: str) -> None:
+    """People read "in 3 h", not unix times."""
+    assert when(moment, 1000) == said
+
+
+def test_columns_line_up_with_and_without_colour() -> None:
+    """Colour codes take no room, and no line ends in spaces."""
+    rows: Sequence[Sequence[Cell]] = [
+        [Cell("prod", terminal.GREEN), Cell("live")],
+        [Cell("a-long-name"), Cell("-", terminal.RED)],
+    ]
+    assert table(rows, colour=False) == ["prod         live", "a-long-name  -"]
+    assert table(rows, colour=True) == ["\x1b[32mprod\x1b[0m         live", "a-long-name  \x1b[31m-\x1b[0m"]
+    assert table([], colour=True) == []
+
+
+def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
+    """Escape sequences, line breaks and overrides of the reading direction come out as question marks."""
+    assert clean("a\x1b[2Jb\nc\u202ed\x9b") == "a?[2Jb?c?d?"
+    assert clean("Zürich: ordinary text") == "Zürich: ordinary text"
+
+
+class _Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "environ", "wanted"),
+    [
+        (_Tty(), {}, True),
+        (_Tty(), {"NO_COLOR": ""}, True),  # no-color.org: when present and not empty
+        (_Tty(), {"NO_COLOR": "1"}, False),
+        (_Tty(), {"TERM": "dumb"}, False),
+        (io.StringIO(), {}, False),
+    ],
+)
+def test_colour_is_for_terminals_of_people_who_want_it(
+    stream: io.StringIO,
+    environ: dict[str, str],
+    wanted: bool,
+) -> None:
+    """A pipe, a dumb terminal and $NO_COLOR get plain text."""
+    assert colour_wanted(stream, environ) is wanted
+    assert (paint(Cell("x", terminal.RED), colour=wanted) == "x") is not wanted
+
+
+@pytest.fixture
+def typed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """What a person types; the tests of `init` type on a real terminal."""
+    keys = io.StringIO()
+    monkeypatch.setattr(sys, "stdin", keys)
+    return keys
+
+
+def _type(keys: io.StringIO, text: str) -> None:
+    keys.write(text)
+    keys.seek(0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "chosen"),
+    [("\n", "b-two"), ("1\n", "a-one"), ("b-two\n", "b-two"), ("a\n", "a-one"), ("7\nx\n3\n", "b-three")],
+)
+def test_a_choice_is_made_by_number_word_or_beginning(typed: io.StringIO, answer: str, chosen: str) -> None:
+    """What is none of them is asked again; nothing takes the default."""
+    _type(typed, answer)
+    options = [("a-one", "the first"), ("b-two", "the second"), ("b-three", "")]
+    assert terminal.choose("Which", options, default="b-two") == chosen
+
+
+def test_a_beginning_that_fits_two_choices_is_asked_again(typed: io.StringIO) -> None:
+    """Nothing is guessed."""
+    _type(typed, "b\na\n")
+    assert terminal.choose("Which", [("a", ""), ("b-one", ""), ("b-two", "")], default="b-one") == "a"
+
+
+@pytest.mark.parametrize(
+    ("answer", "default", "yes"),
+    [
+        ("\n", True, True),
+        ("\n", False, False),
+        ("y\n", False, True),
+        ("NO\n", True, False),
+        ("what\nyes\n", False, True),
+    ],
+)
+def test_a_confirmation_is_yes_or_no(
+    typed: io.StringIO,
+    answer: str,
+    default: bool,
+    yes: bool,
+) -> None:
+    """Anything else is asked again."""
+    _type(typed, answer)
+    assert terminal.confirm("Sure?", default=default) is yes
+
+
+def test_a_question_without_a_default_is_asked_until_answered(typed: io.StringIO) -> None:
+    """And the end of the input is not an answer."""
+    _type(typed, "\n\n  here \n")
+    assert terminal.ask("Where") == "here"
+    with pytest.raises(EOFError):
+        terminal.ask("Where")
