@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import aclosing
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -58,10 +59,11 @@ def create_app(sandbox: Sandbox) -> Starlette:
 
 async def _read(request: Request) -> Inbound | None:
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_BYTES:
-            return None
+    async with aclosing(request.stream()) as chunks:  # left in the middle, it must not wait for the garbage collector
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > _MOST_BYTES:
+                return None
     inbound = _without_body(request)
     return Inbound(inbound.method, inbound.path, inbound.headers, bytes(body), inbound.query, inbound.address)
 

@@ -23,7 +23,7 @@ _BAD_GRANT = (
 )
 _BAD_SCOPE = "The requested scope is invalid, unknown, or malformed"
 _VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")  # RFC 7636 section 4.1
-_VERSION = re.compile(r"4\.(\d{1,2})(?:\.(\d{1,2}))?")
+_VERSION = re.compile(r"4\.(\d{1,2})(?:\.(\d{1,2}))?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,118 @@
+"""A ProcessMaker look-alike for tests: a process of its own, or in the test's own trio loop; both on real sockets.
+
+In a process, for synchronous tests and whole commands:
+
+    with sandbox_process("--token-lifetime", "30s") as sandbox:
+        sandbox.url, sandbox.profiles_toml(), sandbox.revoke(all=True), sandbox.log()
+
+In the test's own loop, where its state can be looked at and its clock is the test's:
+
+    async with sandbox_in_process(Settings(throttle=None), clock=clock) as sandbox:
+        sandbox.url, sandbox.state.pm4, sandbox.state.pm3, sandbox.state.journal
+"""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import httpx
+import trio
+
+from pmcredd.sandbox.app import create_app
+from pmcredd.sandbox.greeting import READY, profiles_toml
+from pmcredd.sandbox.instances import Sandbox
+from pmcredd.sandbox.serve import listen, serve, url_of
+from pmcredd.sandbox.settings import Settings
+
+Row = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxProcess:
+    """A sandbox in a process of its own; every call here blocks, so use it from synchronous tests or a thread."""
+
+    url: str
+    process: subprocess.Popen[str]
+
+    def profiles_toml(self) -> str:
+        """Profiles `sandbox` (ProcessMaker 4) and `sandbox3` for this sandbox (of the default workspace)."""
+        return profiles_toml(self.url, Sandbox(Settings()))
+
+    def revoke(self, **order: object) -> int:
+        """Revoke now: token="...", fingerprint="..." or all=True; says how many tokens that hit."""
+        answer = self._ask("/_sandbox/revoke", json.dumps(order).encode())
+        assert isinstance(answer, dict)
+        return int(answer["revoked"])
+
+    def log(self) -> list[Row]:
+        """The token requests so far."""
+        answer = self._ask("/_sandbox/log", None)
+        assert isinstance(answer, list)
+        return answer
+
+    def _ask(self, path: str, body: bytes | None) -> object:
+        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        with opener.open(request, timeout=30) as response:
+            return json.load(response)
+
+
+@contextmanager
+def sandbox_process(*options: str) -> Iterator[SandboxProcess]:
+    """Start a sandbox on a free loopback port; it is ended by its own pid."""
+    command = [sys.executable, "-m", "pmcredd.sandbox", "--quiet", *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith(READY), f"the sandbox did not start: {line!r}"
+            yield SandboxProcess(line.removeprefix(READY).strip(), process)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+@dataclass(frozen=True, slots=True)
+class SandboxHere:
+    """A sandbox in the test's own process: `state` can be looked at and changed."""
+
+    url: str
+    state: Sandbox
+
+    def profiles_toml(self) -> str:
+        """Profiles `sandbox` (ProcessMaker 4) and `sandbox3` for this sandbox."""
+        return profiles_toml(self.url, self.state)
+
+
+@asynccontextmanager
+async def sandbox_in_process(
+    settings: Settings | None = None, *, clock: Callable[[], float] = time.time
+) -> AsyncIterator[SandboxHere]:
+    """Serve a sandbox on a free loopback port as long as the block runs; `clock` gives the unix time it believes in."""
+    state = Sandbox(settings or Settings(throttle=None), clock=clock)
+    listener = listen(0)
+    url = url_of(listener)
+    ended = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        async def server(task_status: trio.TaskStatus[list[str]]) -> None:
+            await serve(create_app(state), listener, stop=ended.wait, task_status=task_status)
+
+        await nursery.start(server)
+        try:
+            yield SandboxHere(url, state)
+        finally:
+            ended.set()
+
+
+@asynccontextmanager
+async def sandbox_without_sockets(state: Sandbox) -> AsyncIterator[httpx.AsyncClient]:
+    """Give a client that calls the sandbox's application directly: for tables of many cases."""
+    transport = httpx.ASGITransport(create_app(state), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://sandbox.test") as client:
+        yield client
