@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import functools
 import logging
 import math
 import os
@@ -19,6 +20,9 @@ import trio
 from pmcredd import wire
 
 _log = logging.getLogger(__name__)
+
+# Clients say the same few lines over and over, and to understand one costs a sixth of a `get`.
+_parse = functools.lru_cache(maxsize=64)(wire.parse_request)
 
 Answer = Callable[[wire.Request], Awaitable[bytes]]
 Ready = Callable[[wire.Request], bytes | None]
@@ -167,7 +171,7 @@ class Limits:
 
 
 async def serve(
-    listener: trio.socket.SocketType,
+    listener: socket.socket,
     answer: Answer,
     *,
     ready: Ready,
@@ -178,7 +182,7 @@ async def serve(
     """Answer requests until cancelled; then answers under way get a moment to arrive, and silent clients none.
 
     Args:
-        listener: a listening Unix socket.
+        listener: a listening Unix socket that does not block.
         answer: gives the complete answer to a request, however long it takes.
         ready: the same without waiting, or None where `answer` is needed: nearly every `get` ends here.
         uid: the only user who is served.
@@ -192,15 +196,17 @@ async def serve(
 class _Connection:
     __slots__ = ("deadline", "listening", "socket")
 
-    def __init__(self, accepted: trio.socket.SocketType, deadline: float) -> None:
+    def __init__(self, accepted: socket.socket, deadline: float) -> None:
         self.socket = accepted
         self.deadline = deadline  # when the sweeper closes it, on trio's clock
         self.listening = True  # it is the client's turn: such a connection may be closed to make room
 
 
 class _Server:
-    # One sweeper looks at all deadlines: a cancel scope for every wait of every connection would cost each `get` a
-    # third more. A connection is ended by closing its socket, which wakes its task with ClosedResourceError.
+    # What a `get` costs is decided here. So one sweeper looks at all deadlines, instead of a cancel scope for
+    # every wait; and sockets are plain ones, with trio asked to wait only where the kernel would: trio.socket makes
+    # every call a turn of the event loop, a third of a `get`. A connection is ended by closing its socket under its
+    # task, which finds ClosedResourceError if it waits, and EBADF if it was about to go on.
 
     def __init__(self, answer: Answer, ready: Ready, uid: int, limits: Limits) -> None:
         self._answer = answer
@@ -215,7 +221,7 @@ class _Server:
         self._farewell = trio.CancelScope(shield=True)
         self._tasks: trio.Nursery
 
-    async def run(self, listener: trio.socket.SocketType, task_status: trio.TaskStatus[None]) -> None:
+    async def run(self, listener: socket.socket, task_status: trio.TaskStatus[None]) -> None:
         async with trio.open_nursery() as nursery:
             try:
                 nursery.start_soon(self._sweep)
@@ -236,14 +242,17 @@ class _Server:
     def _leave(self) -> None:
         self._left.set()
         for connection in [one for one in self._connections if one.listening]:
-            connection.socket.close()
+            _close(connection.socket)
         self._farewell.deadline = trio.current_time() + self._limits.farewell
 
-    async def _accept(self, listener: trio.socket.SocketType) -> None:
+    async def _accept(self, listener: socket.socket) -> None:
         exhausted = False
         while True:
+            await trio.lowlevel.wait_readable(listener)  # a turn each: who was accepted is heard before the next
             try:
-                accepted, _ = await listener.accept()
+                accepted, _ = listener.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
             except OSError as failed:
                 if failed.errno not in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
                     raise
@@ -254,6 +263,7 @@ class _Server:
                 await trio.sleep(0.1)
                 continue
             exhausted = False
+            accepted.settimeout(0)
             try:
                 while len(self._connections) >= self._limits.connections and not self._evict():
                     self._room = trio.Event()
@@ -276,7 +286,7 @@ class _Server:
 
     def _forget(self, connection: _Connection) -> None:
         self._connections.pop(connection, None)
-        connection.socket.close()
+        _close(connection.socket)
         if self._room:
             self._room.set()
 
@@ -308,7 +318,11 @@ class _Server:
         limits = self._limits
         rest = b""
         while not self._left.is_set():
-            data = await connection.socket.recv(wire.MAX_LINE)
+            try:
+                data = connection.socket.recv(wire.MAX_LINE)
+            except BlockingIOError:
+                await trio.lowlevel.wait_readable(connection.socket)
+                continue
             if not data:
                 if rest:  # it could be the first half of anything: `get prod for=30` of `for=30m`
                     await self._refuse(connection, "the line does not end in a newline")
@@ -331,10 +345,12 @@ class _Server:
             connection.listening = True
             if self._room:
                 self._room.set()
+            # Even if there is more to read: who pipelines without end must leave the others their turn.
+            await trio.lowlevel.wait_readable(connection.socket)
 
     async def _reply(self, connection: _Connection, line: bytes) -> bytes:
         try:
-            request = wire.parse_request(line)
+            request = _parse(line)
         except wire.BadLine as bad:
             return wire.format_error(wire.Code.BAD_REQUEST, str(bad))
         try:
@@ -353,9 +369,18 @@ class _Server:
 
     async def _send(self, connection: _Connection, answer: bytes) -> None:
         connection.deadline = trio.current_time() + self._limits.unread
-        sent = await connection.socket.send(answer)
-        while sent < len(answer):
-            sent += await connection.socket.send(memoryview(answer)[sent:])
+        left = memoryview(answer)
+        while left:
+            try:
+                left = left[connection.socket.send(left) :]
+            except BlockingIOError:
+                await trio.lowlevel.wait_writable(connection.socket)
+
+
+def _close(connection: socket.socket) -> None:
+    if connection.fileno() >= 0:
+        trio.lowlevel.notify_closing(connection)
+        connection.close()
 
 
 _CREDENTIALS = struct.Struct("@iII")  # struct ucred of unix(7): pid, uid, gid

@@ -17,6 +17,7 @@ _MAX_BLOCKS = 100_000
 _KEY = re.compile(r"[a-z_]+")
 _ARGUMENT = re.compile(r"[a-z_]+=")
 _B64TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
+_PLAIN_BLOCK = re.compile(rf"(?:access_token={_B64TOKEN.pattern}\n|(?!access_token=)[a-z_]+=[!-$&-~]*\n)*")
 _PERCENT = re.compile(r"%([0-9A-Fa-f]{2})?")
 _OK = re.compile(r"ok(?: (\*|0|[1-9][0-9]{0,5}))?")
 _ERROR = re.compile(r"error ([a-z-]+)")
@@ -127,7 +128,7 @@ def parse_request(line: bytes) -> Request:
         if key in args:
             raise BadLine(f"{key} is given twice")
         args[key] = _decode(value)
-    request = Request(name, target, args)
+    request = Request(name, target, MappingProxyType(args))
     _check(request)
     return request
 
@@ -193,17 +194,21 @@ def format_error(code: Code, message: str, hint: str = "") -> bytes:
 
 
 def _format_block(fields: Mapping[str, str]) -> str:
-    lines = []
-    for key, value in fields.items():
-        if not _KEY.fullmatch(key):
-            raise BadLine("a key of an answer is not made of a-z and _")
-        if key == "access_token":
-            if not _B64TOKEN.fullmatch(value):
-                raise BadLine("an access token is not a b64token (RFC 6750 section 2.1)")
-            lines.append(f"{key}={value}\n")
-        else:
-            lines.append(f"{key}={_encode(value, surrogates='replace')}\n")
-    return "".join(lines) + "\n"
+    block = "".join([f"{key}={value}\n" for key, value in fields.items()])
+    # Nearly always all of it can stay as it is, and one look tells. The count: no value brought a newline of its own.
+    if not (_PLAIN_BLOCK.fullmatch(block) and block.count("\n") == len(fields)):
+        block = "".join([_format_field(key, value) for key, value in fields.items()])
+    return block + "\n"
+
+
+def _format_field(key: str, value: str) -> str:
+    if not _KEY.fullmatch(key):
+        raise BadLine("a key of an answer is not made of a-z and _")
+    if key != "access_token":
+        return f"{key}={_encode(value, surrogates='replace')}\n"
+    if not _B64TOKEN.fullmatch(value):
+        raise BadLine("an access token is not a b64token (RFC 6750 section 2.1)")
+    return f"{key}={value}\n"
 
 
 @dataclass(frozen=True, slots=True)
