@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import trio
 
@@ -26,6 +27,12 @@ _parse = functools.lru_cache(maxsize=64)(wire.parse_request)
 
 Answer = Callable[[wire.Request], Awaitable[bytes]]
 Ready = Callable[[wire.Request], bytes | None]
+
+
+class HasDescriptor(Protocol):
+    """A socket, in whatever wrapping."""
+
+    def fileno(self) -> int: ...
 
 
 # The socket itself
@@ -171,7 +178,7 @@ class Limits:
 
 
 async def serve(
-    listener: socket.socket,
+    listener: HasDescriptor,
     answer: Answer,
     *,
     ready: Ready,
@@ -182,7 +189,7 @@ async def serve(
     """Answer requests until cancelled; then answers under way get a moment to arrive, and silent clients none.
 
     Args:
-        listener: a listening Unix socket that does not block.
+        listener: a listening Unix socket, of whatever library; it stays the caller's.
         answer: gives the complete answer to a request, however long it takes.
         ready: the same without waiting, or None where `answer` is needed: nearly every `get` ends here.
         uid: the only user who is served.
@@ -190,7 +197,12 @@ async def serve(
         task_status: told once connections are taken.
 
     """
-    await _Server(answer, ready, uid, limits).run(listener, task_status)
+    with socket.socket(fileno=os.dup(listener.fileno())) as own:
+        own.settimeout(0)
+        try:
+            await _Server(answer, ready, uid, limits).run(own, task_status)
+        finally:
+            trio.lowlevel.notify_closing(own)
 
 
 class _Connection:
