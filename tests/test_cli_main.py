@@ -1,4 +1,4 @@
-"""The command line as a whole: help, usage errors, exit statuses, output that nobody takes; get, header, reload, stop."""
+"""The command line as a whole: help, usage errors, exit statuses, output nobody takes; get, header, reload, stop."""
 
 import json
 import os
@@ -33,9 +33,8 @@ def daemon(user: User) -> Iterator[FakeDaemon]:
         yield daemon
 
 
-def test_alone_it_explains_itself_where_no_script_takes_it_for_a_token(
-    user: User, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("user")
+def test_alone_it_explains_itself_where_no_script_takes_it_for_a_token(capsys: pytest.CaptureFixture[str]) -> None:
     """A forgotten verb is a usage error, and stdout stays empty."""
     assert main([]) == 2
     out, err = capsys.readouterr()
@@ -44,7 +43,8 @@ def test_alone_it_explains_itself_where_no_script_takes_it_for_a_token(
         assert f"\n  {verb} " in err
 
 
-def test_help_is_printed_where_it_was_asked_for(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("user")
+def test_help_is_printed_where_it_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
     """--help is an answer, not an error; before a verb it never runs the verb."""
     assert main(["--help"]) == 0
     general = capsys.readouterr().out
@@ -55,7 +55,8 @@ def test_help_is_printed_where_it_was_asked_for(user: User, capsys: pytest.Captu
         assert capsys.readouterr().out.startswith(f"usage: pmcred {verb} ")
 
 
-def test_the_version_can_be_asked_before_and_after_a_verb(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("user")
+def test_the_version_can_be_asked_before_and_after_a_verb(capsys: pytest.CaptureFixture[str]) -> None:
     """And asks nobody else."""
     assert main(["--version"]) == 0
     version = capsys.readouterr().out
@@ -77,8 +78,9 @@ def test_the_version_can_be_asked_before_and_after_a_verb(user: User, capsys: py
         (["get", "a\nb"], "a value holds a control character", ""),
     ],
 )
+@pytest.mark.usefixtures("user")
 def test_a_usage_error_names_the_way_out(
-    user: User, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, hint: str
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str, hint: str
 ) -> None:
     """Exit status 2, one message, one hint, nothing on stdout."""
     assert main(arguments) == 2
@@ -98,13 +100,15 @@ def test_get_prints_the_token_and_nothing_else(daemon: FakeDaemon, capsys: pytes
     assert daemon.requests == [b"get prod timeout=60"]
 
 
-def test_header_is_what_curl_takes(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """curl -H @<(pmcred header prod)"""
+@pytest.mark.usefixtures("daemon")
+def test_header_is_what_curl_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    """As in `curl -H @<(pmcred header prod)`."""
     assert main(["header", "prod"]) == 0
     assert capsys.readouterr() == (f"Authorization: Bearer {TOKEN}\n", "")
 
 
-def test_json_has_all_that_is_known_of_the_token(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("daemon")
+def test_json_has_all_that_is_known_of_the_token(capsys: pytest.CaptureFixture[str]) -> None:
     """With a version, for programs; times are numbers."""
     assert main(["get", "prod", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
@@ -126,9 +130,8 @@ def test_what_is_asked_of_a_token_reaches_the_daemon(daemon: FakeDaemon, monkeyp
     assert daemon.requests == [b"get staging timeout=2.5 for=1800", b"get prod timeout=60"]
 
 
-def test_the_socket_can_be_named_before_and_after_the_verb(
-    user: User, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.usefixtures("user")
+def test_the_socket_can_be_named_before_and_after_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What stands before the verb is not forgotten after it; -v tells on stderr what is asked of whom."""
     with FakeDaemon(tmp_path / "other" / "socket") as daemon:
         assert main(["--socket", str(daemon.path), "get", "a"]) == 0
@@ -209,7 +212,8 @@ def test_stop_and_login_say_how_it_went(user: User, capsys: pytest.CaptureFixtur
     assert third == "The daemon ends."
 
 
-def test_a_reader_that_goes_away_ends_it_quietly(daemon: FakeDaemon, user: User) -> None:
+@pytest.mark.usefixtures("daemon")
+def test_a_reader_that_goes_away_ends_it_quietly(user: User) -> None:
     """Like every tool in a pipe: no traceback, and the status of SIGPIPE."""
     read, write = os.pipe()
     os.close(read)
@@ -222,7 +226,8 @@ def test_a_reader_that_goes_away_ends_it_quietly(daemon: FakeDaemon, user: User)
     assert (ended.returncode, ended.stderr) == (141, b"")
 
 
-def test_a_full_disk_is_an_error(daemon: FakeDaemon, user: User) -> None:
+@pytest.mark.usefixtures("daemon")
+def test_a_full_disk_is_an_error(user: User) -> None:
     """`pmcred get prod > file` must not succeed with an empty file."""
     with open("/dev/full", "wb") as full:
         ended = subprocess.run(
@@ -232,11 +237,22 @@ def test_a_full_disk_is_an_error(daemon: FakeDaemon, user: User) -> None:
     assert ended.stderr == b"pmcred: cannot write the output: No space left on device\n"
 
 
-def test_the_fast_verbs_import_nothing_heavy(daemon: FakeDaemon, user: User) -> None:
+@pytest.mark.usefixtures("daemon")
+def test_the_fast_verbs_import_nothing_heavy(user: User) -> None:
     """Programs run them thousands of times a day."""
     code = "import sys; from pmcredd.cli import main; main(['get', 'prod']); print(*sys.modules, file=sys.stderr)"
     ended = subprocess.run(
         [sys.executable, "-c", code], env=user.environ, capture_output=True, text=True, check=True, timeout=60
     )
-    heavy = {"trio", "httpx", "asyncio", "platformdirs", "tomllib", "tomli_w", "json", "importlib.metadata", "subprocess"}
+    heavy = {
+        "trio",
+        "httpx",
+        "asyncio",
+        "platformdirs",
+        "tomllib",
+        "tomli_w",
+        "json",
+        "importlib.metadata",
+        "subprocess",
+    }
     assert not heavy & set(ended.stderr.split())

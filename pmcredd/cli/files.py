@@ -102,7 +102,11 @@ def _write_one(path: Path, text: str) -> None:
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        _sync_directory(path.parent)
+        try:
+            _sync_directory(path.parent)
+        except BaseException:
+            os.unlink(path)
+            raise
     except FileExistsError:
         raise Problem(f"{path} is there already; it was not touched", "choose another name, or remove it") from None
     except OSError as error:

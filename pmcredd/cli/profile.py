@@ -14,6 +14,7 @@ from pmcredd.cli import ask, edit, files, validate
 from pmcredd.cli.draft import SECRETS, Draft, add_flags, flag, given, piped, secret_file
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.terminal import BOLD, Cell, clean, colour_wanted, confirm, interactive, need_answer, say, table
+from pmcredd.profile_keys import PROFILE_KEYS
 from pmcredd.profiles import (
     BadConfig,
     CommandSecret,
@@ -145,7 +146,8 @@ def _shown(profile: Profile) -> Sequence[tuple[str, str]]:
     shown = []
     for one in fields(profile):
         value = getattr(profile, one.name)
-        if value is None:
+        key = PROFILE_KEYS.get(one.name)
+        if value is None or (key and profile.grant not in key.used_by):
             continue
         if one.name in SECRETS:
             shown.append((one.name, source_for_people(value)))

@@ -1,0 +1,152 @@
+"""pmcred status: what people and programs read about each profile."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.fake_daemon import FakeDaemon
+from support.user import User
+
+from pmcredd import wire
+from pmcredd.cli import main
+
+NOW = 1_800_000_000
+HELLO = {"version": "0.1.0", "protocol": "1", "pid": "4711", "started": str(NOW - 60)}
+LIVE = {
+    "profile": "prod",
+    "url": "https://acme.processmaker.net",
+    "generation": "4",
+    "grant": "password",
+    "state": "live",
+    "expires_at": str(NOW + 3 * 3600 + 20 * 60),
+    "renew_at": str(NOW + 2 * 3600),
+}
+STOPPED = {
+    "profile": "legacy",
+    "url": "https://bpm.example.org",
+    "generation": "3",
+    "grant": "password",
+    "state": "stopped",
+    "expires_at": str(NOW - 120),
+    "last_error": "the server refused\x1b[31m the user",
+    "hint": "pmcred profile edit legacy",
+}
+NEW = {
+    "profile": "new",
+    "url": "https://x.example",
+    "generation": "4",
+    "grant": "client_credentials",
+    "state": "no-token",
+}
+UNSURE = NEW | {"profile": "unsure", "state": "live", "renew_at": str(NOW - 5)}
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
+    """A user, and this process in that user's place, at a fixed time."""
+    user = User(tmp_path / "user")
+    user.home.mkdir()
+    for name, value in user.environ.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("pmcredd.cli.see.time.time", lambda: float(NOW))
+    return user
+
+
+def daemon(user: User, *profiles: dict[str, str], **more: str) -> FakeDaemon:
+    """A daemon that has these profiles; `more` goes into its hello."""
+
+    def answer(line: bytes) -> bytes:
+        request = wire.parse_request(line)
+        if request.verb == "hello":
+            return wire.format_ok([HELLO | more], many=False)
+        assert request.verb == "status"
+        found = [each for each in profiles if request.target in (None, each["profile"])]
+        if not found:
+            return wire.format_error(wire.Code.NO_SUCH_PROFILE, "there is no such profile")
+        return wire.format_ok(found, many=True)
+
+    return FakeDaemon(user.socket, answer)
+
+
+def test_a_line_for_each_profile_and_below_it_what_ails_it(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns, human times, the last error and what to run; a server's text cannot colour the terminal."""
+    with daemon(user, LIVE, STOPPED, NEW, UNSURE):
+        assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "PROFILE  STATE     TOKEN                     NEXT    GRANT               URL",
+        "prod     live      good, ends in 3 h 20 min  in 2 h  password            https://acme.processmaker.net",
+        "legacy   stopped   expired 2 min ago         -       password            https://bpm.example.org",
+        "    the server refused?[31m the user",
+        "    try: pmcred profile edit legacy",
+        "new      no-token  -                         -       client_credentials  https://x.example",
+        "unsure   live      good, no end told         now     client_credentials  https://x.example",
+    ]
+
+
+def test_what_ails_the_daemon_itself_comes_first(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistake in the profiles, tokens that the disk refuses, and what its start had to say."""
+    with daemon(
+        user,
+        LIVE | {"unsaved": "no space left"},
+        config_problem="b.toml: url: is\nwrong",
+        notice="a file was set aside",
+    ):
+        assert main(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:6] == [
+        "The profiles were changed and have a mistake: b.toml: url: is?wrong",
+        "    The profiles as they were before are in use.  try: pmcredd --check",
+        "a file was set aside",
+        "UNSAVED: the new token of prod would be lost with the daemon: no space left",
+        "    Saving is tried again by itself; make room in the state directory.",
+        "",
+    ]
+    assert lines[6].startswith("PROFILE")
+
+
+def test_only_the_named_profiles_are_shown(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the order in which they were named; a name that no profile has is an error."""
+    with daemon(user, LIVE, STOPPED, NEW) as fake:
+        assert main(["status", "new", "prod"]) == 0
+        assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["PROFILE", "new", "prod"]
+        assert main(["status", "prod", "nowhere"]) == 3
+        assert capsys.readouterr() == ("", "pmcred: there is no such profile\n")
+    assert fake.requests[:3] == [b"hello", b"status new", b"status prod"]
+
+
+def test_without_profiles_it_says_how_to_make_one(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty table helps nobody."""
+    empty = FakeDaemon(
+        user.socket, lambda line: wire.format_ok([HELLO] if line == b"hello" else [], many=line != b"hello")
+    )
+    with empty:
+        assert main(["status"]) == 0
+    assert capsys.readouterr().out == "No profiles yet. To make one: pmcred init\n"
+
+
+def test_programs_get_json_with_a_version(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """Times are numbers, and nothing is left out or made up."""
+    with daemon(user, STOPPED):
+        assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "version": 1,
+        "daemon": {"version": "0.1.0", "protocol": "1", "pid": 4711, "started": NOW - 60},
+        "profiles": [STOPPED | {"generation": 3, "expires_at": NOW - 120}],
+    }
+
+
+def test_a_terminal_gets_colour(
+    user: User, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Green for what lives, red for what needs somebody; the columns still line up."""
+    with daemon(user, LIVE, STOPPED):
+        assert main(["status"]) == 0
+        plain = capsys.readouterr().out
+        monkeypatch.setattr("pmcredd.cli.see.colour_wanted", lambda *_: True)
+        assert main(["status"]) == 0
+    coloured = capsys.readouterr().out
+    assert "\x1b[32mlive\x1b[0m" in coloured
+    assert "\x1b[31mstopped\x1b[0m" in coloured
+    for code in ("0", "1", "2", "31", "32", "33"):
+        coloured = coloured.replace(f"\x1b[{code}m", "")
+    assert coloured == plain
