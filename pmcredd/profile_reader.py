@@ -158,7 +158,6 @@ class _Reader:
         return self._values(DEFAULTS_KEYS, table, file, None, "defaults.")
 
     def _profile(self, file: SourceFile, name: str, table: _Table, defaults: Mapping[str, Any]) -> Profile | None:
-        before = len(self._mistakes)
         values = self._values(PROFILE_KEYS, table, file, name, "")
         grant = values.get("grant") if "grant" in table else defaults.get("grant")
         generation = values.get("generation") if "generation" in table else defaults.get("generation", 4)
@@ -171,8 +170,8 @@ class _Reader:
             if key.name not in table and key.name in defaults and _usable(key, grant, generation):
                 values[key.name] = defaults[key.name]
         self._fitting(file, name, table, values, grant, generation)
-        if len(self._mistakes) > before:
-            return None
+        if self._mistakes:
+            return None  # wherever they are: there will be no Config
         values["grant"] = grant
         if "client_auth" in values:
             values["client_auth"] = ClientAuth(values["client_auth"])
@@ -209,7 +208,7 @@ class _Reader:
         if meant := closest(name, keys):
             mend = f"did you mean {meant}?"
         elif isinstance(raw, dict) and profile and not prefix:
-            mend = f'if it is a part of the name, quote it: [profiles."{profile}.{name}"]'
+            mend = f'if it is a part of the name, quote it: [profiles."{_shown(f"{profile}.{name}")}"]'
         else:
             mend = f"remove it; the keys are {', '.join(keys)}"
         return self._wrong(file, profile, prefix + _shown(name), "unknown key", mend)

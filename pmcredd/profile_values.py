@@ -12,7 +12,7 @@ from pmcredd.profile_keys import Key, Kind
 from pmcredd.profiles import BadUrl, Url, parse_url, secret_flaw
 
 
-class Flaw(Exception):  # noqa: N818 - a finding, not a failure of the program
+class Flaw(Exception):
     """What is wrong with one value, and what to write instead."""
 
     def __init__(self, wrong: str, mend: str = "") -> None:
