@@ -355,16 +355,24 @@ def test_a_directory_that_cannot_be_written_is_told_first(user: User) -> None:
     assert f"{user.config} is not a directory" in user.run("profile", "add", "p", *ADD, *SECRETS).stderr
 
 
-@pytest.mark.usefixtures("user")
-def test_a_read_only_file_system_is_called_by_its_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Nobody is sent to look for permissions."""
-    if not os.statvfs("/sys").f_flag & os.ST_RDONLY:
-        pytest.skip("no file system here is read-only")
-    monkeypatch.setenv("PMCRED_CONFIG", "/sys/pmcred/profiles.toml")
-    assert main(["profile", "add", "p", *ADD, *SECRETS]) == 1
-    assert "/sys is on a read-only file system" in capsys.readouterr().err
+def test_a_read_only_file_system_is_called_by_its_name(user: User) -> None:
+    """Nobody is sent to look for permissions; and nobody has typed a secret by then."""
+    script = 'mount -t tmpfs -o ro none "$HOME" && exec "$@"'
+    isolated = ["unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh"]
+    if subprocess.run([*isolated, "true"], env=user.environ, capture_output=True, check=False).returncode:
+        pytest.skip("this machine lets nobody mount a file system of their own")
+    for arguments in (["profile", "add", "p", *ADD, *SECRETS], ["init", "--url", "https://acme.example"]):
+        ended = subprocess.run(
+            [*isolated, PMCRED, *arguments],
+            env=user.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert ended.returncode == 1
+        assert f"{user.home} is on a read-only file system" in ended.stderr
 
 
 # writing itself

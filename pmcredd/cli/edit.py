@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -31,7 +32,7 @@ def edit(environ: Mapping[str, str], name: str) -> bool:
     try:
         while True:
             _open_editor(environ, copy)
-            after = copy.read_text(encoding="utf-8", errors="surrogateescape")
+            after = _read(copy)
             if after == before:
                 say("Nothing was changed.")
                 done = True
@@ -48,9 +49,8 @@ def edit(environ: Mapping[str, str], name: str) -> bool:
             if not (interactive() and confirm("Edit it again?", default=True)):
                 raise Problem(f"{path} is as it was", exit_status=6)
     finally:
-        if done or _same(copy, before):
-            copy.unlink(missing_ok=True)
-            copy.parent.rmdir()
+        if done or not _worth_keeping(copy, before):
+            shutil.rmtree(copy.parent, ignore_errors=True)  # with what the editor may have left beside it
         else:
             say(f"What you wrote is in {copy}")
 
@@ -90,8 +90,15 @@ def _mistakes(checker: validate.Checker, path: Path, text: str, mode: int) -> li
     return []
 
 
-def _same(copy: Path, text: str) -> bool:
+def _read(copy: Path) -> str:
     try:
-        return copy.read_text(encoding="utf-8", errors="surrogateescape") == text
-    except OSError:
-        return True
+        return copy.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError as error:
+        raise from_os_error("read what was edited", error) from None
+
+
+def _worth_keeping(copy: Path, text: str) -> bool:
+    try:
+        return _read(copy) != text
+    except Problem:
+        return False
