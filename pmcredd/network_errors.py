@@ -74,8 +74,13 @@ _CLIENT_ALERTS = (
 
 
 def _client_refused(causes: Sequence[BaseException]) -> bool:
-    reasons = [error.reason or "" for error in causes if isinstance(error, ssl.SSLError)]
+    reasons = [_reason(error) for error in causes if isinstance(error, ssl.SSLError)]
     return any(alert in reason for reason in reasons for alert in _CLIENT_ALERTS)
+
+
+def _reason(error: ssl.SSLError) -> str:
+    """Give OpenSSL's name for an error; "" if it has none (Python's own lack even the attribute)."""
+    return getattr(error, "reason", None) or ""
 
 
 def _explain_not_sent(causes: Sequence[BaseException], host: str, profile: Profile) -> tuple[str, str]:
@@ -106,8 +111,16 @@ def _explain_not_sent(causes: Sequence[BaseException], host: str, profile: Profi
                 return "it does not speak TLS at this port", f"check the port in url: {edit}"
             case ssl.SSLError(reason=str(reason)) if "PROTOCOL" in reason:
                 return "it offers nothing newer than TLS 1.1", "have TLS 1.2 switched on at the server"
+            case ssl.SSLError() if "EOF" in _reason(error):
+                break
+            case ssl.SSLError() if "HANDSHAKE_FAILURE" in _reason(error):
+                # So TLS 1.2 says it, where 1.3 has an alert of its own for a missing client certificate.
+                return (
+                    "it broke off the TLS handshake: it wants a client certificate, or offers no cipher that we take",
+                    f"set client_cert and client_key: {edit}; or look into the server's log",
+                )
             case ssl.SSLError():
-                return f"the TLS handshake failed ({error.reason or 'no reason given'})", "look into the server's log"
+                return f"the TLS handshake failed ({_reason(error) or 'no reason given'})", "look into the server's log"
             case OSError(errno=int(number)) if number in _NETWORK:
                 return _NETWORK[number], f"check the network, and url: {edit}"
             case httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():

@@ -106,5 +106,5 @@ def proxy_url(profile: Profile, target: Url) -> str | None:
 def _why(error: Exception) -> str:
     """Give the system's reason for an error with a file of the user's."""
     if isinstance(error, ssl.SSLError):
-        return f"it is not what it should be ({error.reason or 'not PEM'})"
+        return f"it is not what it should be ({getattr(error, 'reason', None) or 'not PEM'})"
     return error.strerror or str(error) if isinstance(error, OSError) else "its name cannot be a path"
