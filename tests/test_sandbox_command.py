@@ -10,6 +10,8 @@ import tomllib
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,16 @@ def parse(*argv: str) -> Settings:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
     return command.settings_of(parser.parse_args(argv))
+
+
+@contextmanager
+def started() -> Iterator[subprocess.Popen[str]]:
+    """Start a sandbox with pipes; a failing test does not leave it running."""
+    with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def login(url: str) -> int:
@@ -126,7 +138,7 @@ class TestProcess:
 
     def test_ctrl_c_ends_it_cleanly_and_stderr_has_the_requests(self) -> None:
         """A greeting on stdout, one line a request on stderr, no traceback, no secret, no small talk of the server."""
-        with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with started() as process:
             assert process.stdout is not None
             url = process.stdout.readline().removeprefix(READY).strip()
             assert login(url) == 200
@@ -140,7 +152,7 @@ class TestProcess:
 
     def test_it_survives_a_reader_that_leaves(self) -> None:
         """Closing both pipes after the first line must not end it."""
-        with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        with started() as process:
             assert process.stdout is not None
             assert process.stderr is not None
             url = process.stdout.readline().removeprefix(READY).strip()

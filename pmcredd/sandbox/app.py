@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from contextlib import aclosing
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
@@ -59,11 +58,13 @@ def create_app(sandbox: Sandbox) -> Starlette:
 
 async def _read(request: Request) -> Inbound | None:
     body = bytearray()
-    async with aclosing(request.stream()) as chunks:  # left in the middle, it must not wait for the garbage collector
-        async for chunk in chunks:
+    length = 0
+    async for chunk in request.stream():  # to its end: a connection closed on unread data loses the answer
+        length += len(chunk)
+        if length <= _MOST_BYTES:
             body += chunk
-            if len(body) > _MOST_BYTES:
-                return None
+    if length > _MOST_BYTES:
+        return None
     inbound = _without_body(request)
     return Inbound(inbound.method, inbound.path, inbound.headers, bytes(body), inbound.query, inbound.address)
 
