@@ -634,6 +634,12 @@ def test_a_tilde_without_a_home_is_a_mistake() -> None:
         read_config([main(f'[profiles.x]\n{TOKEN}ca_file = "~/x"\n')], home="")
 
 
+def test_a_key_that_the_defaults_may_not_have_is_still_missing() -> None:
+    """Moving it is one mistake, writing it in the profile is another."""
+    found = mistakes(f"[defaults]\nusername = 'u'\n[profiles.x]\n{PASSWORD.replace('username', '#')}")
+    assert [one.key for one in found] == ["defaults.username", "username"]
+
+
 def test_a_mistake_is_told_in_the_place_where_it_is() -> None:
     """The unknown key is the missing one, and it is told once."""
     assert mistake(PASSWORD.replace("username", "usernme")).key == "usernme"
