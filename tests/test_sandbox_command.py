@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 from support.sandbox import sandbox_process
 
+from pmcredd.profile_reader import read_config
+from pmcredd.profiles import SourceFile
 from pmcredd.sandbox import command
 from pmcredd.sandbox.greeting import READY, greeting, profiles_toml, ready_line
 from pmcredd.sandbox.instances import PASSWORD, Sandbox
@@ -116,6 +118,13 @@ class TestGreeting:
         assert {profile["url"] for profile in (four, three)} == {url}
         assert (four["client_id"], four["client_secret"], four["grant"]) == ("2", PASSWORD.secret, "password")
         assert (three["generation"], three["workspace"]) == (3, "sales")
+
+    def test_the_daemon_takes_the_profiles_as_they_are(self) -> None:
+        """Not one mistake or warning in them."""
+        text = profiles_toml("http://127.0.0.1:4711", Sandbox(Settings()))
+        config = read_config([SourceFile("/p/profiles.d/sandbox.toml", text, 0o600, ours=True)], home="/h")
+        assert set(config.profiles) == {"sandbox", "sandbox3"}
+        assert not config.warnings
 
     def test_it_tells_all_there_is(self) -> None:
         """Users, clients, endpoints, the switch and the profiles."""
