@@ -32,7 +32,9 @@ Ready = Callable[[wire.Request], bytes | None]
 class HasDescriptor(Protocol):
     """A socket, in whatever wrapping."""
 
-    def fileno(self) -> int: ...
+    def fileno(self) -> int:
+        """Give the descriptor."""
+        ...
 
 
 # The socket itself
@@ -170,6 +172,7 @@ class Limits:
     """How much a client may take; times in seconds."""
 
     connections: int = 512
+    courtesy: float = 1.0  # for a client to say something before it may be closed to make room
     idle: float = 60.0  # without a request
     half_line: float = 10.0  # from a request's first byte to its newline
     unread: float = 30.0  # for a client to take one answer
@@ -206,12 +209,12 @@ async def serve(
 
 
 class _Connection:
-    __slots__ = ("deadline", "listening", "socket")
+    __slots__ = ("deadline", "silent_since", "socket")
 
-    def __init__(self, accepted: socket.socket, deadline: float) -> None:
+    def __init__(self, accepted: socket.socket, now: float, deadline: float) -> None:
         self.socket = accepted
-        self.deadline = deadline  # when the sweeper closes it, on trio's clock
-        self.listening = True  # it is the client's turn: such a connection may be closed to make room
+        self.silent_since = now  # on trio's clock; infinite while it is our turn
+        self.deadline = deadline  # when the sweeper closes it
 
 
 class _Server:
@@ -253,7 +256,7 @@ class _Server:
 
     def _leave(self) -> None:
         self._left.set()
-        for connection in [one for one in self._connections if one.listening]:
+        for connection in [one for one in self._connections if one.silent_since < math.inf]:
             _close(connection.socket)
         self._farewell.deadline = trio.current_time() + self._limits.farewell
 
@@ -279,19 +282,23 @@ class _Server:
             try:
                 while len(self._connections) >= self._limits.connections and not self._evict():
                     self._room = trio.Event()
-                    await self._room.wait()
+                    with trio.move_on_after(self._limits.courtesy):
+                        await self._room.wait()
             except trio.Cancelled:
                 accepted.close()
                 raise
-            connection = _Connection(accepted, trio.current_time() + self._limits.idle)
+            now = trio.current_time()
+            connection = _Connection(accepted, now, now + self._limits.idle)
             self._connections[connection] = None
             self._arrival.set()
             self._tasks.start_soon(self._attend, connection)
 
     def _evict(self) -> bool:
-        # The oldest of those who say nothing: so that any number of them keeps nobody out.
+        # The oldest of those who say nothing: so that any number of them keeps nobody out. Not one that has just come:
+        # in a burst of clients it is about to ask.
+        impolite = trio.current_time() - self._limits.courtesy
         for connection in self._connections:
-            if connection.listening:
+            if connection.silent_since <= impolite:
                 self._forget(connection)
                 return True
         return False
@@ -299,7 +306,7 @@ class _Server:
     def _forget(self, connection: _Connection) -> None:
         self._connections.pop(connection, None)
         _close(connection.socket)
-        if self._room:
+        if self._room is not None:
             self._room.set()
 
     async def _sweep(self) -> None:
@@ -329,7 +336,7 @@ class _Server:
     async def _converse(self, connection: _Connection) -> None:
         limits = self._limits
         rest = b""
-        while not self._left.is_set():
+        while True:
             try:
                 data = connection.socket.recv(wire.MAX_LINE)
             except BlockingIOError:
@@ -339,7 +346,7 @@ class _Server:
                 if rest:  # it could be the first half of anything: `get prod for=30` of `for=30m`
                     await self._refuse(connection, "the line does not end in a newline")
                 return
-            connection.listening = False
+            connection.silent_since = math.inf
             *lines, last = (rest + data).split(b"\n")
             for line in lines:
                 if len(line) >= wire.MAX_LINE:
@@ -349,14 +356,17 @@ class _Server:
             if len(last) >= wire.MAX_LINE:
                 await self._refuse(connection, _TOO_LONG)
                 return
+            now = trio.current_time()
             if not last:
-                connection.deadline = trio.current_time() + limits.idle
+                connection.deadline = now + limits.idle
             elif lines or not rest:  # not for every byte: one a second would keep it open for hours
-                connection.deadline = trio.current_time() + limits.half_line
+                connection.deadline = now + limits.half_line
             rest = last
-            connection.listening = True
-            if self._room:
+            connection.silent_since = now
+            if self._room is not None:
                 self._room.set()
+            if self._left.is_set():
+                return
             # Even if there is more to read: who pipelines without end must leave the others their turn.
             await trio.lowlevel.wait_readable(connection.socket)
 

@@ -1,5 +1,6 @@
 """The socket protocol: what is understood, what is refused, and that both ends agree."""
 
+import contextlib
 from collections.abc import Mapping
 
 import pytest
@@ -55,10 +56,8 @@ def test_a_request_arrives_as_it_was_sent(request: Request) -> None:
 @given(st.binary(max_size=300) | requests().map(lambda request: wire.format_request(request)[:-2]))
 def test_bytes_that_are_not_a_request_are_told_and_nothing_else(line: bytes) -> None:
     """No bytes make the parser raise anything but its own error."""
-    try:
+    with contextlib.suppress(BadLine):
         wire.parse_request(line)
-    except BadLine as bad:
-        assert str(bad)
 
 
 @pytest.mark.parametrize(
@@ -172,10 +171,8 @@ def test_an_error_arrives_as_it_was_given(code: Code, message: str, hint: str) -
 @given(st.binary(max_size=200) | st.binary(max_size=50).map(lambda tail: b"ok\n" + tail))
 def test_bytes_that_are_no_answer_are_told_and_nothing_else(data: bytes) -> None:
     """A broken daemon, or something else on the socket, gives the reader's own error at worst."""
-    try:
+    with contextlib.suppress(BadLine):
         list(AnswerReader().feed(data))
-    except BadLine as bad:
-        assert str(bad)
 
 
 def test_answers_of_every_form_follow_each_other() -> None:
@@ -281,9 +278,9 @@ def test_our_own_mistakes_in_an_answer_are_told() -> None:
     """A key that no client could read, or a missing block, is found where it is made."""
     with pytest.raises(BadLine, match="key"):
         wire.format_ok([{"Bad": "1"}], many=False)
-    for wrong in ([], [{}, {}]):
+    for count in (0, 2):
         with pytest.raises(BadLine, match="one block"):
-            wire.format_ok(wrong, many=False)
+            wire.format_ok([{}] * count, many=False)
 
 
 def test_a_file_name_that_is_not_utf8_does_not_break_an_answer() -> None:

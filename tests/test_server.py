@@ -1,0 +1,689 @@
+"""The daemon's socket: who may listen, who may connect, and that no client can spoil it for the others."""
+
+import errno
+import logging
+import os
+import socket
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from pmcredd import server, wire
+from pmcredd.server import Limits, Listener, SocketProblem, close_listener, open_listener
+from pmcredd.wire import Code, Request
+
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="takes on another user's identity, which root alone can")
+NOBODY = 65534
+
+
+# Opening and closing
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A socket path in a directory that does not exist yet."""
+    return tmp_path / "run" / "pmcred" / "socket"
+
+
+@pytest.fixture
+def listener(path: Path) -> Iterator[Listener]:
+    """An open listener."""
+    opened = open_listener(path)
+    yield opened
+    with suppress(OSError):
+        close_listener(opened)
+
+
+def problem(path: Path) -> SocketProblem:
+    """Try to listen there, which must fail, and give the reason."""
+    with pytest.raises(SocketProblem) as caught:
+        open_listener(path)
+    return caught.value
+
+
+def test_nobody_else_can_reach_the_socket_even_under_umask_0(path: Path) -> None:
+    """A container's umask of 0 opens neither the socket nor any directory that is made for it."""
+    before = os.umask(0)
+    try:
+        listener = open_listener(path)
+    finally:
+        os.umask(before)
+    modes = [place.stat().st_mode & 0o777 for place in (path, path.parent / "lock", path.parent, path.parent.parent)]
+    close_listener(listener)
+    assert [f"{mode:o}" for mode in modes] == ["600", "600", "700", "700"]
+
+
+def test_a_client_can_connect_at_once(listener: Listener, path: Path) -> None:
+    """The socket exists and listens when open_listener returns; no child inherits it or the lock."""
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(path))
+    assert not os.get_inheritable(listener.lock)
+    assert not os.get_inheritable(listener.socket.fileno())
+
+
+def test_a_second_daemon_is_refused_and_told_who_serves(listener: Listener, path: Path) -> None:
+    """Two daemons never share a directory: the message has the first one's pid."""
+    refused = problem(path)
+    assert f"pid {os.getpid()}" in refused.message
+    assert refused.hint == "pmcred status"
+    close_listener(listener)
+    close_listener(open_listener(path))
+
+
+def test_a_lock_without_a_pid_is_still_a_lock(listener: Listener, path: Path) -> None:
+    """A daemon that has locked but not yet written its pid is not overlooked."""
+    os.ftruncate(listener.lock, 0)
+    assert "pid unknown" in problem(path).message
+
+
+def test_the_socket_of_a_killed_daemon_is_replaced(path: Path) -> None:
+    """A stale socket never keeps a new daemon from starting."""
+    path.parent.mkdir(mode=0o700, parents=True)
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(os.fspath(path))
+    listener = open_listener(path)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(os.fspath(path))
+    close_listener(listener)
+
+
+@pytest.mark.parametrize("crowded", [False, True])
+def test_a_socket_that_somebody_serves_is_never_taken(path: Path, *, crowded: bool) -> None:
+    """Even without the lock (another program's socket), and even when its queue is full."""
+    path.parent.mkdir(mode=0o700, parents=True)
+    with socket.socket(socket.AF_UNIX) as other, socket.socket(socket.AF_UNIX) as client:
+        other.bind(os.fspath(path))
+        other.listen(0)
+        if crowded:
+            client.connect(os.fspath(path))
+        assert "already listens" in problem(path).message
+        assert path.is_socket()
+
+
+def test_a_file_in_the_sockets_place_is_not_removed(path: Path) -> None:
+    """What is not a socket may be somebody's work."""
+    path.parent.mkdir(mode=0o700, parents=True)
+    path.write_text("precious")
+    refused = problem(path)
+    assert "not a socket" in refused.message
+    assert refused.hint.startswith(f"mv {path}")
+    assert path.read_text() == "precious"
+
+
+def test_a_directory_that_others_can_enter_is_refused(path: Path) -> None:
+    """The mend is the chmod."""
+    path.parent.mkdir(mode=0o700, parents=True)
+    path.parent.chmod(0o750)
+    refused = problem(path)
+    assert "mode 0750" in refused.message
+    assert refused.hint.startswith(f"chmod 700 {path.parent}")
+
+
+def test_a_symbolic_link_or_file_for_a_directory_is_refused(tmp_path: Path) -> None:
+    """A link could be turned elsewhere between the look and the bind."""
+    (tmp_path / "real").mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "file").touch()
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    for name in ("link", "file", "dangling"):
+        refused = problem(tmp_path / name / "socket")
+        assert "not a directory" in refused.message
+        assert refused.hint.startswith(f"rm {tmp_path / name}")
+    assert not (tmp_path / "nowhere").exists()
+
+
+@root_only
+def test_another_users_directory_is_refused(tmp_path: Path) -> None:
+    """Its owner could put a socket of his own there."""
+    (tmp_path / "his").mkdir(mode=0o700)
+    os.chown(tmp_path / "his", NOBODY, NOBODY)
+    assert f"belongs to uid {NOBODY}" in problem(tmp_path / "his" / "socket").message
+
+
+def test_a_path_that_cannot_be_is_told_with_the_reason(tmp_path: Path) -> None:
+    """Too long for the kernel, impossible, or below a file: a sentence and a way out each time."""
+    (tmp_path / "file").touch()
+    for path, why in (
+        (tmp_path / ("x" * 108), "AF_UNIX path too long"),
+        (tmp_path / "nul\0" / "socket", "null"),
+        (tmp_path / "file" / "below" / "socket", "Not a directory"),
+    ):
+        refused = problem(path)
+        assert why in refused.message
+        assert "PMCRED_SOCKET" in refused.hint
+
+
+def test_a_failed_start_leaves_no_lock_behind(path: Path) -> None:
+    """The next try is not refused because of the last one."""
+    path.parent.mkdir(mode=0o700, parents=True)
+    path.mkdir()
+    problem(path)
+    path.rmdir()
+    close_listener(open_listener(path))
+
+
+def test_closing_takes_away_our_socket_and_no_other(path: Path) -> None:
+    """A successor's socket in the same place stays; a missing one is no error."""
+    listener = open_listener(path)
+    close_listener(listener)
+    assert not path.exists()
+    listener = open_listener(path)
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as successor:
+        successor.bind(os.fspath(path))
+        close_listener(listener)
+        assert path.is_socket()
+    path.unlink()
+    listener = open_listener(path)
+    path.unlink()
+    close_listener(listener)
+
+
+# Serving
+
+Answer = Callable[[Request], Awaitable[bytes]]
+QUICK = Limits(sweep=0.01, courtesy=0.01)
+
+
+def told(request: Request) -> bytes:
+    """Answer with what was asked."""
+    return wire.format_ok([{"verb": request.verb, "target": request.target or ""}], many=False)
+
+
+async def tell(request: Request) -> bytes:
+    """Answer likewise, but not at once."""
+    await trio.lowlevel.checkpoint()
+    return told(request)
+
+
+@asynccontextmanager
+async def serving(
+    listener: Listener,
+    answer: Answer = tell,
+    *,
+    ready: Callable[[Request], bytes | None] = lambda _: None,
+    limits: Limits = QUICK,
+    uid: int | None = None,
+) -> AsyncIterator[trio.CancelScope]:
+    """Serve within an `async with` block, which must end by itself; give the scope that ends the serving."""
+    async with trio.open_nursery() as nursery:
+        mine = os.geteuid() if uid is None else uid
+        await nursery.start(partial(server.serve, listener.socket, answer, ready=ready, uid=mine, limits=limits))
+        with trio.fail_after(30):
+            yield nursery.cancel_scope
+        nursery.cancel_scope.cancel()
+
+
+async def connect(listener: Listener) -> trio.SocketStream:
+    """Connect to it."""
+    return await trio.open_unix_socket(os.fspath(listener.path))
+
+
+async def ask(listener: Listener, data: bytes) -> list[wire.Ok | wire.Block | wire.Error]:
+    """Send all of it, half-close, and read until the server closes."""
+    async with await connect(listener) as client:
+        await client.send_all(data)
+        await client.send_eof()
+        return await rest(client)
+
+
+async def rest(client: trio.SocketStream) -> list[wire.Ok | wire.Block | wire.Error]:
+    """Read complete answers until the server closes."""
+    reader = wire.AnswerReader()
+    events = [event async for data in client for event in reader.feed(bytes(data))]
+    assert reader.between_answers
+    return events
+
+
+async def one(client: trio.SocketStream) -> wire.Ok | wire.Block | wire.Error:
+    """Read one answer."""
+    reader = wire.AnswerReader()
+    while True:
+        data = await client.receive_some()
+        assert data, "closed before the answer"
+        for event in reader.feed(bytes(data)):
+            assert reader.between_answers
+            return event
+
+
+async def closed(client: trio.SocketStream) -> None:
+    """Wait until the server has closed the connection."""
+    with suppress(trio.BrokenResourceError):
+        while await client.receive_some():
+            pass
+
+
+def asked(verb: str, target: str = "") -> wire.Ok:
+    """Give the answer that `told` gives."""
+    return wire.Ok(({"verb": verb, "target": target},))
+
+
+async def test_a_request_is_answered(listener: Listener) -> None:
+    """One line in, one answer out, whether it is ready or has to be waited for."""
+    async with serving(listener):
+        assert await ask(listener, b"get prod\n") == [asked("get", "prod")]
+    async with serving(listener, ready=told):
+        assert await ask(listener, b"get prod\n") == [asked("get", "prod")]
+
+
+async def test_what_is_ready_does_not_wait_for_what_is_not(listener: Listener) -> None:
+    """Answers come in the order of the requests, some at once and some later."""
+
+    def ready(request: Request) -> bytes | None:
+        return told(request) if request.target == "held" else None
+
+    async with serving(listener, ready=ready):
+        events = await ask(listener, b"get held\nget other\nget held\nlist\n")
+    assert events == [asked("get", "held"), asked("get", "other"), asked("get", "held"), asked("list")]
+
+
+async def test_a_connection_carries_any_number_of_requests(listener: Listener) -> None:
+    """One after the other, in pieces, or hundreds without waiting."""
+    async with serving(listener, ready=told), await connect(listener) as client:
+        for piece in (b"ge", b"t pr", b"od\nli", b"st\n"):
+            await client.send_all(piece)
+            await trio.testing.wait_all_tasks_blocked()
+        reader = wire.AnswerReader()
+        events: list[object] = []
+        while len(events) < 2:
+            events += reader.feed(bytes(await client.receive_some()))
+        assert events == [asked("get", "prod"), asked("list")]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(client.send_all, b"get prod\n" * 5000)
+            while len(events) < 5002:
+                events += reader.feed(bytes(await client.receive_some()))
+
+
+async def test_a_wrong_line_does_not_end_the_connection(listener: Listener) -> None:
+    """The error says what is wrong, and the next request is answered."""
+    async with serving(listener):
+        error, answer = await ask(listener, b"gimme\nlist\n")
+    assert isinstance(error, wire.Error)
+    assert (error.code, "verb" in error.message) == (Code.BAD_REQUEST, True)
+    assert answer == asked("list")
+
+
+@pytest.mark.parametrize("line", [b"x" * 1_000_000, b"x" * 10_000 + b"\nlist\n", b"list\n" + b"x" * 10_000])
+async def test_an_endless_line_is_refused_and_the_connection_closed(listener: Listener, line: bytes) -> None:
+    """A megabyte without a newline is not collected; the client learns why, even while it still sends."""
+    async with serving(listener), await connect(listener) as client:
+
+        async def send() -> None:
+            with suppress(trio.BrokenResourceError):
+                await client.send_all(line)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            reader = wire.AnswerReader()
+            events: list[wire.Ok | wire.Block | wire.Error] = []
+            with suppress(trio.BrokenResourceError):  # reset: it has not taken all we sent
+                async for data in client:
+                    events += reader.feed(bytes(data))
+        assert isinstance(events[-1], wire.Error)
+        assert "longer than 8192 bytes" in events[-1].message
+        assert await ask(listener, b"list\n") == [asked("list")]
+
+
+async def test_a_line_too_long_by_a_little_is_refused_too(listener: Listener) -> None:
+    """The limit holds for a line that comes in pieces with its newline, and what fits is let through."""
+    async with serving(listener):
+        fits = b"get " + b"p" * (wire.MAX_LINE - 5)
+        assert await ask(listener, fits + b"\n") == [asked("get", "p" * (wire.MAX_LINE - 5))]
+        async with await connect(listener) as client:
+            await client.send_all(fits)
+            await trio.testing.wait_all_tasks_blocked()
+            await client.send_all(b"p\nlist\n")
+            error = await one(client)
+            assert isinstance(error, wire.Error)
+            assert "longer than 8192 bytes" in error.message
+            await closed(client)
+
+
+async def test_half_a_line_is_never_taken_for_a_whole_one(listener: Listener) -> None:
+    """A client killed while it wrote for=30m must not have asked for 30 seconds."""
+    async with serving(listener):
+        answer, error = await ask(listener, b"list\nget prod for=30")
+    assert answer == asked("list")
+    assert isinstance(error, wire.Error)
+    assert "newline" in error.message
+
+
+async def test_another_user_is_refused(listener: Listener) -> None:
+    """Whoever is not the daemon's user is told so, gets nothing else, and is hung up on."""
+    async with serving(listener, uid=os.geteuid() + 1), await connect(listener) as client:
+        (error,) = await rest(client)
+    assert isinstance(error, wire.Error)
+    assert error.code == Code.FORBIDDEN
+
+
+@root_only
+async def test_another_user_is_refused_at_a_socket_opened_to_all() -> None:
+    """With directory and socket made 0777 by mistake, the uid check alone keeps another user's process out."""
+    script = "import socket as s; c=s.socket(1); c.connect(__import__('sys').argv[1]); print(c.recv(99).decode())"
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "socket")
+        listener = open_listener(path)
+        os.chmod(directory, 0o777)
+        os.chmod(path, 0o777)
+        async with serving(listener):
+            command = ["/usr/bin/python3", "-c", script, str(path)]
+            ran = await trio.run_process(command, capture_stdout=True, user=NOBODY, cwd="/")
+        close_listener(listener)
+    assert ran.stdout.startswith(b"error forbidden\n")
+
+
+async def test_a_bug_in_one_answer_spoils_no_other(listener: Listener, caplog: pytest.LogCaptureFixture) -> None:
+    """The client is told, the log says where but not what, and the connection goes on."""
+
+    def ready(request: Request) -> bytes | None:
+        if request.target == "a":
+            raise ValueError("s3cret")
+        return None
+
+    async def answer(request: Request) -> bytes:
+        if request.target == "b":
+            raise KeyError("s3cret")
+        return told(request)
+
+    async with serving(listener, answer, ready=ready):
+        first, second, third = await ask(listener, b"get a\nget b\nget c\n")
+    for event in (first, second):
+        assert isinstance(event, wire.Error)
+        assert event.code == Code.INTERNAL
+        assert "s3cret" not in event.message
+    assert third == asked("get", "c")
+    assert [record.levelno for record in caplog.records] == [logging.ERROR] * 2
+    assert "ValueError" in caplog.text
+    assert "test_server.py:" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+async def test_a_client_that_leaves_before_its_answer_harms_nobody(listener: Listener) -> None:
+    """The request is carried through; the next client is served."""
+    started, go_on, done = trio.Event(), trio.Event(), trio.Event()
+
+    async def answer(request: Request) -> bytes:
+        if request.verb == "get":
+            started.set()
+            await go_on.wait()
+            done.set()
+        return told(request)
+
+    async with serving(listener, answer):
+        client = await connect(listener)
+        await client.send_all(b"get prod\n")
+        await started.wait()
+        await client.aclose()
+        go_on.set()
+        await done.wait()
+        assert await ask(listener, b"list\n") == [asked("list")]
+
+
+async def test_one_who_waits_delays_nobody(listener: Listener) -> None:
+    """While one get waits for a renewal, every other request is answered; no deadline ends the waiting."""
+    go_on = trio.Event()
+
+    async def answer(request: Request) -> bytes:
+        if request.target == "slow":
+            await go_on.wait()
+        return told(request)
+
+    limits = replace(QUICK, idle=0.02, half_line=0.02, unread=0.02)
+    async with serving(listener, answer, limits=limits), await connect(listener) as slow:
+        await slow.send_all(b"get slow\n")
+        async with await connect(listener) as idle:
+            await closed(idle)  # the sweeper has been by since
+        assert await ask(listener, b"get other\n") == [asked("get", "other")]
+        go_on.set()
+        assert await one(slow) == asked("get", "slow")
+
+
+async def test_a_large_answer_arrives_whole(listener: Listener) -> None:
+    """Larger than any socket buffer, read slowly."""
+    blocks = [{"profile": f"p{number}", "last_error": "x" * 1000} for number in range(3000)]
+
+    async def answer(_: Request) -> bytes:
+        return wire.format_ok(blocks, many=True)
+
+    async with serving(listener, answer):
+        assert await ask(listener, b"status\n") == [wire.Ok(tuple(blocks))]
+
+
+async def test_200_silent_clients_keep_nobody_out(listener: Listener) -> None:
+    """With the limits as shipped, every get is answered while 200 connections say nothing or half a line."""
+    async with serving(listener, limits=Limits()):
+        silent = [await connect(listener) for _ in range(200)]
+        for client in silent[::2]:
+            await client.send_all(b"get pr")
+        for _ in range(50):
+            assert await ask(listener, b"get prod\n") == [asked("get", "prod")]
+        for client in silent:
+            await client.aclose()
+
+
+async def test_at_the_cap_the_oldest_silent_connection_makes_room(listener: Listener) -> None:
+    """Any number of silent connections keeps nobody out, and the youngest of them are still there."""
+    async with serving(listener, limits=replace(QUICK, connections=10)):
+        silent = [await connect(listener) for _ in range(30)]
+        for _ in range(3):
+            assert await ask(listener, b"get prod\n") == [asked("get", "prod")]
+        for client in silent[:20]:
+            await closed(client)
+        await silent[-1].send_all(b"list\n")
+        assert await one(silent[-1]) == asked("list")
+        for client in silent:
+            await client.aclose()
+
+
+async def test_a_connection_that_waits_for_us_is_not_closed_for_another(listener: Listener) -> None:
+    """With every place taken by requests under way, the next client waits in turn and is then served."""
+    go_on = trio.Event()
+    begun = []
+
+    async def answer(request: Request) -> bytes:
+        begun.append(request.target)
+        await go_on.wait()
+        return told(request)
+
+    async with serving(listener, answer, limits=replace(QUICK, connections=3, courtesy=10)):
+        clients = [await connect(listener) for _ in range(6)]
+        for number, client in enumerate(clients):
+            await client.send_all(b"get p%d\n" % number)
+        await trio.testing.wait_all_tasks_blocked()
+        assert begun == ["p0", "p1", "p2"]
+        go_on.set()
+        for number, client in enumerate(clients):
+            assert await one(client) == asked("get", f"p{number}")
+            await client.aclose()
+
+
+async def test_a_burst_of_clients_is_answered_to_the_last(listener: Listener) -> None:
+    """More at once than there are places: all are answered, none is closed before it was heard."""
+    answers = []
+
+    async def client() -> None:
+        answers.extend(await ask(listener, b"get prod\n"))
+
+    async with serving(listener, limits=replace(QUICK, connections=20, courtesy=10)), trio.open_nursery() as nursery:
+        for _ in range(100):
+            nursery.start_soon(client)
+    assert answers == [asked("get", "prod")] * 100
+
+
+@pytest.mark.parametrize(
+    ("limits", "first"),
+    [
+        (replace(QUICK, idle=0.05), b""),
+        (replace(QUICK, half_line=0.05), b"get pr"),
+        (replace(QUICK, half_line=0.05), b"list\nget pr"),
+        (replace(QUICK, idle=0.05), b"list\n"),
+    ],
+)
+async def test_a_client_that_says_nothing_is_closed(listener: Listener, limits: Limits, first: bytes) -> None:
+    """At once, after half a line, or after an answer."""
+    async with serving(listener, limits=limits), await connect(listener) as client:
+        if first:
+            await client.send_all(first)
+        await closed(client)
+
+
+async def test_a_client_that_dribbles_is_closed(listener: Listener) -> None:
+    """A byte now and then does not put off the end: the line has one deadline, from its first byte."""
+    async with serving(listener, limits=replace(QUICK, half_line=0.2)), await connect(listener) as client:
+
+        async def dribble() -> None:
+            while True:
+                await client.send_all(b"x")
+                with trio.move_on_after(0.01):
+                    await closed(client)
+
+        with pytest.raises(trio.BrokenResourceError):
+            await dribble()
+
+
+async def test_a_client_that_never_reads_is_closed(listener: Listener) -> None:
+    """Its answers do not pile up in the daemon, and others are served meanwhile."""
+    async with serving(listener, ready=told, limits=replace(QUICK, unread=0.05)), await connect(listener) as client:
+
+        async def insist() -> None:
+            while True:
+                await client.send_all(b"get prod\n" * 1000)
+
+        with pytest.raises(trio.BrokenResourceError):
+            await insist()
+        assert await ask(listener, b"list\n") == [asked("list")]
+
+
+async def test_without_descriptors_the_daemon_waits_and_goes_on(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """EMFILE is told once, makes a silent connection give way, and is over when it is over."""
+    refusals = iter([errno.EMFILE, errno.ENFILE])
+    accept = socket.socket.accept
+
+    def short_of_descriptors(self: socket.socket) -> tuple[socket.socket, object]:
+        if number := next(refusals, 0):
+            raise OSError(number, os.strerror(number))
+        return accept(self)
+
+    async with serving(listener):
+        silent = await connect(listener)
+        await trio.testing.wait_all_tasks_blocked()
+        monkeypatch.setattr(socket.socket, "accept", short_of_descriptors)
+        assert await ask(listener, b"list\n") == [asked("list")]
+        await closed(silent)
+        await silent.aclose()
+    assert [record.getMessage() for record in caplog.records] == [
+        "cannot take a connection: Too many open files; trying again"
+    ]
+
+
+async def test_a_broken_listener_is_not_hidden(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure that waiting cannot mend ends the daemon, which is then started anew; a lost client does not."""
+    failures = iter([errno.ECONNABORTED, errno.EAGAIN, errno.EINVAL])
+
+    def broken(_: socket.socket) -> None:
+        number = next(failures)
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "accept", broken)
+    with pytest.RaisesGroup(OSError, flatten_subgroups=True) as caught:
+        async with serving(listener), await connect(listener):
+            await trio.sleep_forever()
+    (failure,) = caught.value.exceptions
+    assert isinstance(failure, (OSError, ExceptionGroup))
+    assert next(failures, None) is None
+
+
+async def test_no_descriptor_is_leaked(listener: Listener) -> None:
+    """After clients of every kind, as many descriptors are open as before."""
+
+    def descriptors() -> int:
+        return len(os.listdir("/proc/self/fd"))
+
+    before = descriptors()
+    async with serving(listener, limits=replace(QUICK, connections=5)):
+        for data in (b"get prod\n", b"", b"x", b"nonsense\n"):
+            await ask(listener, data)
+        async with await connect(listener) as client:
+            await client.send_all(b"x" * 9000)
+            await closed(client)
+        for client in [await connect(listener) for _ in range(20)]:
+            await client.aclose()
+    assert descriptors() == before
+
+
+async def test_who_waits_hears_the_answer_when_the_daemon_leaves(listener: Listener) -> None:
+    """Cancelled, the server still delivers what comes within its farewell; silent connections end at once."""
+    asked_for, go_on = trio.Event(), trio.Event()
+
+    async def answer(request: Request) -> bytes:
+        asked_for.set()
+        await go_on.wait()
+        return told(request)
+
+    async with trio.open_nursery() as clients, serving(listener, answer, limits=replace(QUICK, farewell=20)) as scope:
+        waiting, silent = await connect(listener), await connect(listener)
+        await waiting.send_all(b"get prod\n")
+        await asked_for.wait()
+        await trio.testing.wait_all_tasks_blocked()
+
+        @clients.start_soon
+        async def listen() -> None:
+            with trio.CancelScope(shield=True), trio.fail_after(10):
+                await closed(silent)
+                go_on.set()
+                assert await rest(waiting) == [asked("get", "prod")]
+                await silent.aclose()
+                await waiting.aclose()
+
+        scope.cancel()
+
+
+async def test_an_answer_that_never_comes_does_not_keep_the_daemon(listener: Listener) -> None:
+    """After the farewell the daemon leaves all the same."""
+    asked_for = trio.Event()
+
+    async def answer(_: Request) -> bytes:
+        asked_for.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with serving(listener, answer, limits=replace(QUICK, farewell=0.01)):
+        client = await connect(listener)
+        await client.send_all(b"get prod\n")
+        await asked_for.wait()
+    await client.aclose()
+
+
+async def test_leaving_before_the_start_is_no_deadlock(listener: Listener) -> None:
+    """A server started in a scope that is cancelled already ends at once."""
+    with trio.fail_after(10), trio.CancelScope() as scope:
+        scope.cancel()
+        await server.serve(listener.socket, tell, ready=told, uid=os.geteuid())
+
+
+async def test_leaving_while_a_client_waits_for_a_place(listener: Listener) -> None:
+    """Who was accepted and found no room is hung up on, not forgotten."""
+    asked_for = trio.Event()
+
+    async def answer(_: Request) -> bytes:
+        asked_for.set()
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async with serving(listener, answer, limits=replace(QUICK, connections=1, farewell=0.01)):
+        busy = await connect(listener)
+        await busy.send_all(b"get prod\n")
+        await asked_for.wait()
+        outside = await connect(listener)
+        await trio.testing.wait_all_tasks_blocked()
+    await closed(outside)
+    await outside.aclose()
+    await busy.aclose()
