@@ -14,7 +14,7 @@ from pathlib import Path
 from pmcredd import wire
 from pmcredd.paths import socket_candidates
 
-_CONNECT_SECONDS = 10
+_CONNECT_SECONDS = 10.0
 _SLACK_SECONDS = 10.0  # on top of the time the daemon was given: let its own, better error come first
 
 
@@ -167,7 +167,8 @@ def _connect(socket_path: Path | None) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Not settimeout(): without blocking, a listener with a full queue would look like a failure.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("@ll", _CONNECT_SECONDS, 0))
+            timeval = struct.pack("@ll", int(_CONNECT_SECONDS), int(_CONNECT_SECONDS % 1 * 1e6))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
             why = _wrong_directory(path.parent, uid) or _wrong_listener(connection, path, uid)
         except BaseException:
             connection.close()
@@ -201,7 +202,7 @@ def _wrong_listener(connection: socket.socket, path: Path, uid: int) -> str:
     except ConnectionRefusedError:
         return "nobody listens there"
     except BlockingIOError:
-        return f"the daemon has not taken the connection within {_CONNECT_SECONDS} s"
+        return f"the daemon has not taken the connection within {_CONNECT_SECONDS:g} s"
     except OSError as failed:
         return failed.strerror or str(failed)  # "AF_UNIX path too long" comes without a number
     _, listener, _ = struct.unpack("@iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
