@@ -828,6 +828,7 @@ async def test_an_upgrade_on_disk_breaks_no_renewal(authority: trustme.CA, ca_fi
 
 def test_httpx_is_not_loaded_at_start() -> None:
     """The daemon answers its first `get` from the store before it has loaded an HTTP client."""
-    code = "import sys, pmcredd.upstream; print(*{'httpx', 'httpcore', 'truststore', 'email.utils'} & set(sys.modules))"
+    late = "{'httpx', 'httpcore', 'truststore', 'email.utils'}"
+    code = f"import sys; before = set(sys.modules); import pmcredd.upstream; print(*{late} & set(sys.modules) - before)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
