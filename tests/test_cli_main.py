@@ -240,7 +240,10 @@ def test_a_full_disk_is_an_error(user: User) -> None:
 @pytest.mark.usefixtures("daemon")
 def test_the_fast_verbs_import_nothing_heavy(user: User) -> None:
     """Programs run them thousands of times a day."""
-    code = "import sys; from pmcredd.cli import main; main(['get', 'prod']); print(*sys.modules, file=sys.stderr)"
+    code = (
+        "import sys; before = set(sys.modules); from pmcredd.cli import main; main(['get', 'prod']);"
+        "print(*set(sys.modules) - before, file=sys.stderr)"
+    )
     ended = subprocess.run(
         [sys.executable, "-c", code], env=user.environ, capture_output=True, text=True, check=True, timeout=60
     )

@@ -504,3 +504,54 @@ def test_what_the_user_wrote_is_the_users_to_remove(
     assert f"profile prod stands in {path}, which is not pmcred's to change" in err
     assert lines in err
     assert path.read_text() == text
+
+
+@pytest.mark.parametrize(("call", "said"), [("rename", "replace"), ("unlink", "remove")])
+def test_a_disk_that_refuses_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, said: str
+) -> None:
+    """Replacing and removing: the file is as it was, and nothing lies beside it."""
+    path = put(tmp_path / "d" / "a", "old")
+    real = getattr(os, call)
+
+    def refuse(first: object, *more: object) -> None:
+        if call == "rename" or first == path:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(first, *more)
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(Problem, match=f"cannot {said} .*/a: Input/output error"):
+        files.replace(path, "new", expected="old") if said == "replace" else files.remove(path)
+    assert {each.name: each.read_text() for each in (tmp_path / "d").iterdir()} == {"a": "old"}
+
+
+def test_a_replaced_file_keeps_its_owner(tmp_path: Path) -> None:
+    """Root mends a profile of somebody else: it stays theirs."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can give files away")
+    path = put(tmp_path / "a", "old", mode=0o640)
+    os.chown(path, 12345, 54321)
+    files.replace(path, "new", expected="old")
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (12345, 54321, 0o640)
+    assert path.read_text() == "new"
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+    """With the directory that was meant."""
+    put(tmp_path / "d", "a file")
+    with pytest.raises(Problem, match=r"cannot make .*/d/e: Not a directory"):
+        files.write_new([(tmp_path / "d" / "e" / "f", "new")])
+
+
+def test_secrets_can_be_typed_where_a_terminal_is_their_standard_input(user: User) -> None:
+    """--password-stdin on a terminal asks, without echo, until the answer can be a secret."""
+    flags = ("--client-secret-env", "S", "--password-stdin")
+    with PseudoTerminal([PMCRED, "profile", "add", "p", *ADD, *flags], user.environ) as terminal:
+        terminal.answer("Password (not shown): ", "")
+        terminal.expect("What was typed is empty.")
+        terminal.answer("Password (not shown): ", "s3cret")
+        terminal.expect("Wrote ")
+        assert terminal.end() == 0
+        assert "s3cret" not in terminal.screen
+    assert (user.config / "secrets" / "p-password").read_text() == "s3cret\n"

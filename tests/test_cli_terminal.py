@@ -1,4 +1,4 @@
-"""pmcredd.cli.terminal: what people see."""
+"""pmcredd.cli.terminal and questions: what people see, and how they are asked."""
 
 import io
 import sys
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmcredd.cli import terminal
+from pmcredd.cli import questions, terminal
 from pmcredd.cli.terminal import Cell, clean, colour_wanted, duration, paint, table, when
 
 if TYPE_CHECKING:
@@ -121,13 +121,13 @@ def test_a_choice_is_made_by_number_word_or_beginning(typed: io.StringIO, answer
     """What is none of them is asked again; nothing takes the default."""
     _type(typed, answer)
     options = [("a-one", "the first"), ("b-two", "the second"), ("b-three", "")]
-    assert terminal.choose("Which", options, default="b-two") == chosen
+    assert questions.choose("Which", options, default="b-two") == chosen
 
 
 def test_a_beginning_that_fits_two_choices_is_asked_again(typed: io.StringIO) -> None:
     """Nothing is guessed."""
     _type(typed, "b\na\n")
-    assert terminal.choose("Which", [("a", ""), ("b-one", ""), ("b-two", "")], default="b-one") == "a"
+    assert questions.choose("Which", [("a", ""), ("b-one", ""), ("b-two", "")], default="b-one") == "a"
 
 
 @pytest.mark.parametrize(
@@ -148,12 +148,12 @@ def test_a_confirmation_is_yes_or_no(
 ) -> None:
     """Anything else is asked again."""
     _type(typed, answer)
-    assert terminal.confirm("Sure?", default=default) is yes
+    assert questions.confirm("Sure?", default=default) is yes
 
 
 def test_a_question_without_a_default_is_asked_until_answered(typed: io.StringIO) -> None:
     """And the end of the input is not an answer."""
     _type(typed, "\n\n  here \n")
-    assert terminal.ask("Where") == "here"
+    assert questions.ask("Where") == "here"
     with pytest.raises(EOFError):
-        terminal.ask("Where")
+        questions.ask("Where")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pmcredd.cli import files
 from pmcredd.cli.problem import Problem
-from pmcredd.cli.terminal import ask_secret
+from pmcredd.cli.questions import ask_secret
 from pmcredd.paths import config_file, profiles_dir
 from pmcredd.profile_keys import PROFILE_KEYS, Key, Kind
 from pmcredd.profiles import secret_flaw
@@ -123,7 +123,8 @@ def piped(args: argparse.Namespace) -> dict[str, Secret]:
         return {}
     if sys.stdin.isatty():
         return {key: ask_secret(key.replace("_", " ").capitalize()) for key in wanted}
-    lines = sys.stdin.buffer.read(64 * 1024 * len(wanted) + 1).decode("utf-8", "surrogateescape").splitlines()
+    text = sys.stdin.buffer.read(64 * 1024 * len(wanted) + 1).decode("utf-8", "surrogateescape")
+    lines = text.removesuffix("\n").split("\n") if text else []
     if len(lines) != len(wanted):
         names = ", then ".join(wanted)
         raise Problem(f"standard input has {len(lines)} lines; expected: {names}, one a line", exit_status=2)

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pmcredd.cli import files, validate
 from pmcredd.cli.problem import Problem, from_os_error
-from pmcredd.cli.terminal import clean, confirm, interactive, say
+from pmcredd.cli.questions import confirm, interactive
+from pmcredd.cli.terminal import clean, say
 from pmcredd.profiles import BadConfig
 
 

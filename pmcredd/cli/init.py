@@ -2,8 +2,9 @@
 
 import argparse
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
@@ -13,18 +14,21 @@ from pmcredd.cli.detect import Address, Found, address, detect
 from pmcredd.cli.draft import SECRETS, Draft, absolute, add_flags, flag, given, piped, secret_file, words_of
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.profile import check, new_name, tell_daemon
-from pmcredd.cli.terminal import ask, ask_secret, choose, clean, confirm, interactive, need_answer, say
+from pmcredd.cli.questions import ask, ask_secret, choose, confirm, interactive, need_answer
+from pmcredd.cli.terminal import clean, say
 from pmcredd.cli.trial import Failed, try_profile
 from pmcredd.config_files import home
 from pmcredd.processmaker import GENERATIONS
 from pmcredd.profile_keys import PROFILE_KEYS
 from pmcredd.profile_values import Flaw, Place, read_value
-from pmcredd.profiles import BadUrl, CommandSecret, Config, Grant, Profile, parse_url, secret_flaw, valid_name
+from pmcredd.profiles import BadUrl, CommandSecret, Config, Grant, Profile, parse_url, valid_name
 from pmcredd.secret import Secret
 from pmcredd.upstream import Upstream
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+T = TypeVar("T")
 
 _NOT_YET = "authorization_code, the login in a browser, is not in this version yet"
 
@@ -192,7 +196,7 @@ class _Interview:
             finally:
                 await upstream.aclose()
 
-        return trio.run(look)
+        return run_async(look)
 
     def _transport(self) -> Profile:
         """Give a profile that says how to reach the server, and nothing else."""
@@ -269,8 +273,6 @@ class _Interview:
             try:
                 read_value(PROFILE_KEYS[key], text, Place(folder="/", home=home(os.environ)))
             except Flaw as flaw:
-                if not self._person:
-                    raise Problem(f"{key} {flaw.wrong}", flaw.mend, exit_status=2) from None
                 say(f"  That {flaw.wrong}; {flaw.mend}")
             else:
                 return text
@@ -290,13 +292,8 @@ class _Interview:
         if where == "command":
             self._keys[key] = {"command": self._command(key, words)}
             return
-        while True:
-            secret = ask_secret(_QUESTIONS[key])
-            flaw = secret_flaw(secret.reveal())
-            if flaw is None:
-                break
-            say(f"  What was typed {flaw}.")
-        (draft.literal if where == "profile" else draft.filed)[key] = self._known[key] = secret
+        secret = self._known[key] = ask_secret(_QUESTIONS[key])
+        (draft.literal if where == "profile" else draft.filed)[key] = secret
 
     def _choose_place(self, name: str, key: str, words: str) -> str:
         say(f"Where shall the {words} be kept?")
@@ -311,7 +308,7 @@ class _Interview:
         while True:
             try:
                 command = words_of(ask(f"Command that prints the {words}"))
-                self._known[key] = trio.run(self._read_command, command)
+                self._known[key] = run_async(partial(self._read_command, command))
             except Problem as problem:
                 say(f"  {problem.message}")
             except secret_sources.SecretUnavailable as why:
@@ -381,7 +378,7 @@ class _Interview:
             finally:
                 await upstream.aclose()
 
-        return trio.run(test)
+        return run_async(test)
 
     def _answer(self, option: str, question: str, *, default: str = "") -> str:
         if default and (self._args.yes or not self._person):
@@ -389,6 +386,17 @@ class _Interview:
         if not self._person:
             raise need_answer(option)
         return ask(question, default=default)
+
+
+def run_async(work: Callable[[], Awaitable[T]]) -> T:
+    """Run one piece of work in an event loop of its own; Ctrl-C ends it."""
+    try:
+        return trio.run(work)
+    except BaseExceptionGroup as group:
+        # Ctrl-C inside a nursery comes out wrapped.
+        if group.subgroup(KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
 
 
 def _called(key: str) -> str:

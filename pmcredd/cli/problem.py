@@ -34,7 +34,7 @@ def no_such_profile(name: str, known: Iterable[str]) -> Problem:
 
 def for_a_draft(mend: str, name: str) -> str:
     """Take the advice to edit a profile out of a text: this one is not written yet."""
-    return re.sub(rf"(?:: *|; *|^)`?pmcred profile edit {re.escape(name)}`?", "", mend)
+    return re.sub(rf"(?:: *|; *|^)`?pmcred profile edit {re.escape(name)}`?(?![A-Za-z0-9._-])", "", mend)
 
 
 def from_os_error(attempt: str, error: OSError) -> Problem:

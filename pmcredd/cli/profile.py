@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from pmcredd.cli import ask, edit, files, validate
 from pmcredd.cli.draft import SECRETS, Draft, add_flags, flag, given, piped, secret_file
 from pmcredd.cli.problem import Problem
-from pmcredd.cli.terminal import BOLD, Cell, clean, colour_wanted, confirm, interactive, need_answer, say, table
+from pmcredd.cli.questions import confirm, interactive, need_answer
+from pmcredd.cli.terminal import BOLD, Cell, clean, colour_wanted, say, table
 from pmcredd.profile_keys import PROFILE_KEYS
 from pmcredd.profiles import (
     BadConfig,

@@ -1,12 +1,9 @@
-"""How the commands look and ask: colour, tables, human times, questions."""
+"""How the commands look: colour, tables, human times, and text from elsewhere made harmless."""
 
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TextIO
-
-from pmcredd.cli.problem import Problem
-from pmcredd.secret import Secret
 
 RED, GREEN, YELLOW, BOLD, DIM = "31", "32", "33", "1", "2"
 
@@ -78,80 +75,9 @@ def when(moment: float, now: float) -> str:
     return f"in {duration(distance)}" if distance > 0 else f"{duration(-distance)} ago"
 
 
-def interactive() -> bool:
-    """Tell whether somebody is there to answer questions."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
 def say(text: str = "") -> None:
     """Tell a person something; on stderr, for stdout belongs to results."""
     print(text, file=sys.stderr)
-
-
-def ask(question: str, *, default: str = "") -> str:
-    """Ask until there is an answer; an empty one takes `default`.
-
-    Raises EOFError where the input ends.
-    """
-    while True:
-        answer = _line(f"{question} [{default}]: " if default else f"{question}: ") or default
-        if answer:
-            return answer
-
-
-def ask_secret(question: str) -> Secret:
-    """Ask for a secret without showing what is typed; asks again for an empty one.
-
-    Raises EOFError where the input ends.
-    """
-    import getpass  # here: the verbs that programs run never ask
-
-    while True:
-        if typed := getpass.getpass(f"{question} (not shown): "):
-            return Secret(typed)
-
-
-def confirm(question: str, *, default: bool) -> bool:
-    """Ask for yes or no; an empty answer is `default`. Raises EOFError where the input ends."""
-    while True:
-        answer = _line(f"{question} [{'Y/n' if default else 'y/N'}] ").lower()
-        if not answer:
-            return default
-        if answer in ("y", "yes"):
-            return True
-        if answer in ("n", "no"):
-            return False
-
-
-def choose(question: str, options: Sequence[tuple[str, str]], *, default: str) -> str:
-    """Let a person choose one of (word, explanation) by its number, its word or the word's beginning."""
-    width = max(len(word) for word, _ in options)
-    for number, (word, explanation) in enumerate(options, 1):
-        say(f"  {number}  {word:<{width}}  {explanation}".rstrip())
-    words = [word for word, _ in options]
-    while True:
-        answer = ask(question, default=default)
-        if answer.isdecimal() and 1 <= int(answer) <= len(words):
-            return words[int(answer) - 1]
-        if answer in words:
-            return answer
-        if len(near := [word for word in words if word.startswith(answer)]) == 1:
-            return near[0]
-        say(f"  Answer with a number from 1 to {len(words)}, or with the word.")
-
-
-def need_answer(flag: str) -> Problem:
-    """Give the usage error for a question that nobody is there to answer."""
-    return Problem(f"there is no terminal to ask on: give {flag}", exit_status=2)
-
-
-def _line(prompt: str) -> str:
-    sys.stderr.write(prompt)
-    sys.stderr.flush()
-    line = sys.stdin.readline()
-    if not line:
-        raise EOFError
-    return line.strip()
 
 
 def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:
