@@ -259,3 +259,15 @@ def test_the_fast_verbs_import_nothing_heavy(user: User) -> None:
         "subprocess",
     }
     assert not heavy & set(ended.stderr.split())
+
+
+def test_the_sandbox_is_one_verb_away(user: User) -> None:
+    """It tells its address first, and ends when it is told to."""
+    command = [PMCRED, "sandbox", "--quiet"]
+    with subprocess.Popen(command, env=user.environ, stdout=subprocess.PIPE, text=True) as sandbox:
+        assert sandbox.stdout is not None
+        try:
+            assert sandbox.stdout.readline().startswith("sandbox ready: http://127.0.0.1:")
+        finally:
+            sandbox.terminate()
+        assert sandbox.wait(60) == 0
