@@ -25,13 +25,15 @@ def answer_get(request: bytes) -> bytes:
 class FakeDaemon:
     """Listens on `path` within a `with` block and answers each line with what `answer` gives.
 
-    An empty answer means: hang up. `requests` holds the lines that came, in order.
+    With `hang_up` it hangs up after each answer, and after an empty answer always. `requests` holds the lines that
+    came, in order.
     """
 
-    def __init__(self, path: Path, answer: Callable[[bytes], bytes] = answer_get) -> None:
+    def __init__(self, path: Path, answer: Callable[[bytes], bytes] = answer_get, *, hang_up: bool = False) -> None:
         self.path = path
         self.requests: list[bytes] = []
         self._answer = answer
+        self._hang_up = hang_up
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
@@ -74,9 +76,9 @@ class FakeDaemon:
                 for line in lines:
                     self.requests.append(line.removesuffix(b"\n"))
                     reply = self._answer(self.requests[-1])
-                    if not reply:
-                        break
                     connection.sendall(reply)
+                    if self._hang_up or not reply:
+                        break
             except OSError:
                 pass  # the client went away
             finally:
