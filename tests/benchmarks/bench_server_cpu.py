@@ -5,8 +5,6 @@ One connection per get, as `pmcred get` makes them. Bar: 1.30. Run it in tests/:
 
 import argparse
 import contextlib
-import os
-import shlex
 import socket
 import sys
 import tempfile
@@ -39,19 +37,17 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--gets", type=int, default=500, help="per round and server")
     parser.add_argument("--bin", type=Path, help="the bin directory of a venv with pmcredd; by default one is made")
-    parser.add_argument("--daemon", help="a command that prints a line once it serves --socket (default: a stand-in)")
-    parser.add_argument("--socket", type=Path, help="the socket of --daemon")
+    parser.add_argument("--pid", type=int, help="a daemon that runs already, with --socket; default: a stand-in")
+    parser.add_argument("--socket", type=Path)
     parser.add_argument("--profile", default="prod")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="pmcred-bench-") as scratch, contextlib.ExitStack() as servers:
         place = Path(scratch)
         python = str((options.bin or clean_venv(place / "venv")) / "python")
         bare, ours = str(place / "bare"), str(options.socket or place / "run" / "socket")
-        command = shlex.split(options.daemon) if options.daemon else [python, SERVERS, "ours", ours]
         request = f"get {options.profile}\n".encode()
-        environ = dict(os.environ)
-        bare_pid = servers.enter_context(listening([python, SERVERS, "bare", bare], environ))
-        ours_pid = servers.enter_context(listening(command, environ))
+        bare_pid = servers.enter_context(listening([python, SERVERS, "bare", bare]))
+        ours_pid = options.pid or servers.enter_context(listening([python, SERVERS, "ours", ours]))
         runs = {
             "bare server": gets(bare, request, bare_pid, options.gets),
             "pmcredd": gets(ours, request, ours_pid, options.gets),

@@ -101,9 +101,9 @@ def clean_venv(directory: Path, wheel: Path | None = None) -> Path:
 
 
 @contextmanager
-def listening(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Iterator[int]:
+def listening(argv: Sequence[str]) -> Iterator[int]:
     """Run a server within a `with` block, from its first line of output on; give its pid."""
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=environ) as server:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         server.stdout.readline()
         try:
