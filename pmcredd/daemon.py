@@ -11,8 +11,9 @@ from pathlib import Path
 
 import trio
 
-from pmcredd import __version__, config_files, paths, process, server
+from pmcredd import config_files, paths, process, server
 from pmcredd.clock import SystemClock
+from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Gate
 from pmcredd.keeper import Keeper
@@ -70,6 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parse(words: Sequence[str]) -> "Options":
     import argparse
+
+    from pmcredd import __version__
 
     parser = argparse.ArgumentParser(
         prog="pmcredd",
@@ -154,15 +157,9 @@ async def _run(config: Config, environ: Mapping[str, str]) -> None:
     upstream, scheduler, worker = Upstream(), Scheduler(clock), Thread()
     gate = Gate(clock, scheduler)
     exchange = Exchange(upstream=upstream, store=store, worker=worker, gate=gate, clock=clock, environ=environ)
-    keeper = Keeper(
-        config,
-        load=partial(config_files.load, environ),
-        store=store,
-        worker=worker,
-        exchange=exchange,
-        scheduler=scheduler,
-        clock=clock,
-    )
+    driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock)
+    load = partial(config_files.load, environ)
+    keeper = Keeper(config, load=load, store=store, worker=worker, exchange=exchange, driver=driver, clock=clock)
     stop = trio.Event()
     verbs = Verbs(keeper, stop=stop.set, started=started, notice=notice)
     try:

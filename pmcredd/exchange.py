@@ -1,8 +1,8 @@
 """One exchange with a token endpoint, from reading the secrets to an event for the lifecycle.
 
-In two halves, because only the first may be cancelled: `prepare` reads the secrets, looks whether they may be tried at
-all, and waits for a slot; `send` commits the try, sends it and understands the answer. Whoever leaves in between has
-spent nothing.
+In two halves, because only the first may be cancelled: `prepare` reads the secrets, waits for a slot, and looks whether
+they may be tried at all; `send` commits the try, sends it and understands the answer. Whoever leaves in between has
+spent nothing on the server.
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from pmcredd.validity import Held
 from pmcredd.worker import Worker
 
 READERS = 8  # secret commands at a time
+STRETCH = 4096  # scrypt's n: 4 MiB of memory, some 10 ms for each secret of a request
 PAUSE_AFTER_429 = 60.0  # seconds, where the server names none: its window
 
 _STOPS: Mapping[Meaning, Reason] = {
@@ -87,6 +88,9 @@ class Exchange:
             return Refused(serial, Reason.SECRET_UNAVAILABLE, Problem(error.sentence, error.mend, Fault.MISCONFIGURED))
         if token is not None:
             return self._static(profile, serial, token)
+        request = oauth.token_request(profile, client_secret=client_secret, password=password)
+        await self._gate.wait(processmaker.origin(profile), turn)
+        # Only now: stretching the secrets of five hundred profiles at once would keep the worker from its real work.
         keys = await self._worker.do(_keys, profile, client_secret, password, self._store.salt)
         try:
             for reason, key in keys.items():
@@ -94,8 +98,6 @@ class Exchange:
                     return Refused(serial, reason, _stopped(profile, stop, reason))
         except StoreProblem as error:
             return Failed(serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
-        request = oauth.token_request(profile, client_secret=client_secret, password=password)
-        await self._gate.wait(processmaker.origin(profile), turn)
         return Prepared(profile, request, tuple(each for each in (client_secret, password) if each), keys)
 
     async def send(self, prepared: Prepared, serial: int) -> Event:
@@ -197,8 +199,8 @@ def _keys(profile: Profile, client_secret: Secret | None, password: Secret | Non
 
 
 def _key(salt: bytes, secret: Secret, *parts: str) -> str:
-    # scrypt, since a password that people choose must not be guessed from the store; 4 MiB of memory, some 10 ms.
-    stretched = hashlib.scrypt(secret.reveal().encode(), salt=salt, n=4096, r=8, p=1, dklen=32)
+    # scrypt, since a password that people choose must not be guessed from the store.
+    stretched = hashlib.scrypt(secret.reveal().encode(), salt=salt, n=STRETCH, r=8, p=1, dklen=32)
     return hashlib.sha256("\0".join(parts).encode() + b"\0" + stretched).hexdigest()
 
 

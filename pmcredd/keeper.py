@@ -1,69 +1,30 @@
-"""Keeps every profile's token: carries out what the lifecycle decides, and answers who asks.
+"""Keeps every profile's token, and answers who asks.
 
-A profile is a row here, not a task. A task exists for one only while it talks to a server. Decisions are the
-lifecycle's, this module has none of its own: an event goes in, effects come out and are done in order.
+A profile is a row here, not a task: ten thousand cost a table. Decisions are the lifecycle's, and driver.py carries
+them out; this module knows which profiles there are, and waits for them on behalf of those who ask.
 """
 
-import logging
-import random
-import traceback
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 import trio
 
 from pmcredd import lifecycle, processmaker, profiles, telling, validity
 from pmcredd.clock import Clock
-from pmcredd.exchange import Exchange, Prepared
-from pmcredd.gate import Priority, Turn
-from pmcredd.life import (
-    Asked,
-    Due,
-    Effect,
-    Event,
-    Failed,
-    Fault,
-    Issued,
-    Life,
-    Problem,
-    Renewal,
-    Restored,
-    Retry,
-    Save,
-    SaveAt,
-    Saved,
-    SaveDue,
-    SaveFailed,
-    Send,
-    Tell,
-    WakeAt,
-)
+from pmcredd.driver import Driver, Row
+from pmcredd.exchange import Exchange
+from pmcredd.gate import Priority
+from pmcredd.life import Asked, Life, Renewal, Restored, Retry
 from pmcredd.lifecycle import Verdict
 from pmcredd.profiles import BadConfig, Config, Profile
-from pmcredd.scheduler import Scheduler
 from pmcredd.secret_sources import SecretUnavailable
-from pmcredd.store import Saved as StoredRow
-from pmcredd.store import Store, StoreProblem, identity
-from pmcredd.telling import Failure, HandOut, ReloadReport, Status
-from pmcredd.validity import Held, Moment
+from pmcredd.store import Saved, Store, StoreProblem, identity
+from pmcredd.telling import Failure, HandOut, ReloadReport, Status, log
+from pmcredd.validity import Held
 from pmcredd.wire import Code
 from pmcredd.worker import Worker
 
-log = logging.getLogger("pmcredd")
-
 NOTE_ASKED_EVERY = 6 * 3600.0  # seconds: "asked within 30 days" needs no finer record
-
-
-@dataclass(slots=True, eq=False)
-class _Row:
-    profile: Profile
-    life: Life
-    turn: Turn | None = None  # its place in the queue, while a request waits for a slot
-    waiters: trio.lowlevel.ParkingLot | None = None
-    ready: HandOut | None = None  # made once for each token: `get` is the hot path
-    ready_for: Held | None = None
-    retired: bool = False  # no longer in the configuration: what still arrives for it is not served
 
 
 class Keeper:
@@ -74,8 +35,8 @@ class Keeper:
         load: reads the configuration again; blocking; raises BadConfig.
         store: where tokens outlive the process; only ever used through `worker`.
         exchange: talks to the servers.
-        scheduler, clock: time.
-        jitter: gives random numbers from 0 to 1.
+        driver: carries out what the lifecycle decides.
+        clock: time.
     """
 
     def __init__(
@@ -86,20 +47,17 @@ class Keeper:
         store: Store,
         worker: Worker,
         exchange: Exchange,
-        scheduler: Scheduler,
+        driver: Driver,
         clock: Clock,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._config = config
         self._load = load
         self._store = store
         self._worker = worker
         self._exchange = exchange
-        self._scheduler = scheduler
+        self._driver = driver
         self._clock = clock
-        self._jitter = jitter
-        self._rows: dict[str, _Row] = {}
-        self._nursery: trio.Nursery | None = None
+        self._rows: dict[str, Row] = {}
         self._one_reload = trio.Lock()
         self._stopping = False
         self.config_problem: str | None = None
@@ -112,10 +70,9 @@ class Keeper:
         A request that was sent is not cancelled with us: we end when it is answered (or timed out) and saved.
         """
         async with trio.open_nursery() as nursery:
-            self._nursery = nursery
+            await nursery.start(self._driver.run)
             self._exchange.withhold = profiles.secret_variables(self._config.profiles.values())
             await self._open(self._config.profiles.values())
-            nursery.start_soon(self._scheduler.run)
             nursery.start_soon(self._park)
             task_status.started()
 
@@ -123,7 +80,7 @@ class Keeper:
         """Answer everybody who waits: we are going."""
         self._stopping = True
         for row in self._rows.values():
-            self._tell(row)
+            self._driver.tell(row)
 
     # --- questions ------------------------------------------------------------------------------------------------
 
@@ -140,7 +97,7 @@ class Keeper:
         row = self._resolve(target)
         now = self._clock.now()
         if now.wall - row.life.asked_at > NOTE_ASKED_EVERY:
-            self._note_asked(row, now)
+            self._driver.note_asked(row, now)
         held = row.life.held
         if held is None or not validity.good(held, now, lasting):
             return None
@@ -188,11 +145,11 @@ class Keeper:
         except SecretUnavailable:
             pass  # the try below says so, in its own words
         before = row.life.held
-        self._urge(row, Priority.LOGIN)
-        self._happen_soon(row, Retry())
+        self._driver.urge(row, Priority.LOGIN)
+        self._driver.happen(row, Retry())
         with trio.move_on_after(timeout):
             while row.life.renewal is Renewal.SENDING:
-                await self._wait(row)
+                await self._driver.changed(row)
             if row.life.renewal is Renewal.IDLE and row.life.held is not None and row.life.held is not before:
                 return self._ready(row, row.life.held)
         raise telling.failure(
@@ -224,7 +181,7 @@ class Keeper:
     async def _open(self, opened: Iterable[Profile]) -> None:
         """Bring profiles to life with what the store has of them."""
         by_identity = {identity(profile): profile for profile in opened}
-        stored: dict[str, StoredRow] = {}
+        stored: dict[str, Saved] = {}
         try:
             stored = await self._worker.do(self._store.load, list(by_identity))
         except StoreProblem as error:
@@ -235,8 +192,8 @@ class Keeper:
             if (saved := stored.get(key)) is not None:
                 held = saved.held
                 life = replace(life, serial=saved.serial, asked_at=saved.asked_at)
-            row = self._rows[profile.name] = _Row(profile, life)
-            self._happen_soon(row, Restored(held))
+            row = self._rows[profile.name] = Row(profile, life)
+            self._driver.happen(row, Restored(held))
 
     async def _follow(self, config: Config) -> ReloadReport:
         self._exchange.withhold = profiles.secret_variables(config.profiles.values())
@@ -264,14 +221,14 @@ class Keeper:
         for row in self._rows.values():
             # What a person may have mended is tried again; a secret that was refused is not (its stop is in the store).
             if row.life.renewal is Renewal.STOPPED or row.life.rule is processmaker.Renewal.NEVER:
-                self._happen_soon(row, Retry())
+                self._driver.happen(row, Retry())
         unchanged = tuple(sorted(new.keys() - set(added) - set(changed)))
         return ReloadReport(added, changed, removed, unchanged, (*map(str, config.warnings), *note))
 
     def _retire(self, name: str) -> None:
         row = self._rows.pop(name)
         row.retired = True
-        self._tell(row)
+        self._driver.tell(row)
 
     async def _park(self) -> None:
         live = {identity(row.profile) for row in self._rows.values()}
@@ -280,7 +237,7 @@ class Keeper:
         except StoreProblem as error:
             log.warning("%s", error.message)
 
-    def _resolve(self, target: str) -> _Row:
+    def _resolve(self, target: str) -> Row:
         row = self._rows.get(target)
         if row is not None:
             return row
@@ -292,7 +249,7 @@ class Keeper:
         hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
         raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
 
-    def _resolve_url(self, url: str) -> _Row:
+    def _resolve_url(self, url: str) -> Row:
         found = profiles.match_url((row.profile for row in self._rows.values()), url)
         if not found:
             raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {url}", "pmcred profile list")
@@ -303,7 +260,7 @@ class Keeper:
 
     # --- a get that waits -----------------------------------------------------------------------------------------
 
-    async def _get(self, row: _Row, lasting: float | None) -> HandOut:
+    async def _get(self, row: Row, lasting: float | None) -> HandOut:
         asked = False
         while True:
             self._check_open(row)
@@ -319,11 +276,11 @@ class Keeper:
                     return self._ready(row, life.held)
                 case Verdict.ASK:
                     asked = True
-                    self._urge(row, Priority.GET)
-                    self._happen_soon(row, Asked())
+                    self._driver.urge(row, Priority.GET)
+                    self._driver.happen(row, Asked())
                 case Verdict.WAIT:
-                    self._urge(row, Priority.GET)
-                    await self._wait(row)
+                    self._driver.urge(row, Priority.GET)
+                    await self._driver.changed(row)
                 case Verdict.CANNOT_PROMISE:
                     raise telling.cannot_promise(row.profile, row.life)
                 case Verdict.FAIL:
@@ -331,7 +288,7 @@ class Keeper:
                         row.profile, row.life, f"there is no token for {row.profile.name}", Code.NEEDS_LOGIN
                     )
 
-    def _check_open(self, row: _Row) -> None:
+    def _check_open(self, row: Row) -> None:
         if self._stopping:
             raise Failure(Code.STOPPING, "pmcredd is stopping", "pmcred status")
         if row.retired:
@@ -339,114 +296,8 @@ class Keeper:
                 Code.NO_SUCH_PROFILE, f"the profile {row.profile.name} was changed or removed meanwhile", "ask again"
             )
 
-    async def _wait(self, row: _Row) -> None:
-        if row.waiters is None:
-            row.waiters = trio.lowlevel.ParkingLot()
-        await row.waiters.park()
-
-    def _ready(self, row: _Row, held: Held) -> HandOut:
+    def _ready(self, row: Row, held: Held) -> HandOut:
         if row.ready is None or row.ready_for is not held:
             row.ready = telling.hand_out(row.profile, held)
             row.ready_for = held
         return row.ready
-
-    def _urge(self, row: _Row, priority: Priority) -> None:
-        if row.turn is None:
-            row.turn = Turn(priority)
-        else:
-            row.turn.raise_to(priority)
-
-    def _note_asked(self, row: _Row, now: Moment) -> None:
-        row.life = replace(row.life, asked_at=now.wall)
-        if self._nursery is not None:
-            self._nursery.start_soon(self._write_asked, identity(row.profile), now.wall)
-
-    async def _write_asked(self, row_identity: str, wall: float) -> None:
-        try:
-            await self._worker.do(self._store.asked, row_identity, wall)
-        except StoreProblem as error:
-            log.debug("%s", error.message)
-
-    # --- events and effects ---------------------------------------------------------------------------------------
-
-    def _happen(self, row: _Row, event: Event) -> Save | None:
-        """Let an event happen, do its effects in order, and give back the one that takes time, if there is one."""
-        before = row.life
-        row.life, effects = lifecycle.step(row.life, event, self._clock.now(), self._jitter())
-        telling.log_change(row.profile, before, row.life)
-        slow = None
-        for effect in effects:
-            if isinstance(effect, Save):
-                slow = effect
-            else:
-                self._do(row, effect)
-        return slow
-
-    def _happen_soon(self, row: _Row, event: Event) -> None:
-        """Let an event happen where nobody may wait for the disk: what takes time gets a task."""
-        slow = self._happen(row, event)
-        if slow is not None and self._nursery is not None:
-            self._nursery.start_soon(self._save, row, slow)
-
-    def _do(self, row: _Row, effect: Effect) -> None:
-        match effect:
-            case Send(serial):
-                assert self._nursery is not None  # noqa: S101 - rows come to life in run()
-                if row.turn is None:
-                    row.turn = Turn(Priority.REST)
-                self._nursery.start_soon(self._ask, row, serial, row.turn)
-            case WakeAt(boot):
-                self._scheduler.at(boot, partial(self._wake, row, boot))
-            case SaveAt(boot):
-                self._scheduler.at(boot, partial(self._happen_soon, row, SaveDue()))
-            case Tell():
-                self._tell(row)
-
-    def _tell(self, row: _Row) -> None:
-        if row.waiters is not None:
-            row.waiters.unpark_all()
-
-    def _wake(self, row: _Row, boot: float) -> None:
-        # The heap forgets nothing: a wake that was put off or overtaken is none.
-        if row.life.wake == boot and not row.retired:
-            self._happen_soon(row, Due())
-
-    async def _ask(self, row: _Row, serial: int, turn: Turn) -> None:
-        prepared: Prepared | Event
-        try:
-            prepared = await self._exchange.prepare(row.profile, serial, turn)
-        except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
-            prepared = _bug(serial, error)
-        finally:
-            row.turn = None
-        # From here on nothing cancels us, neither a client that leaves nor the daemon's end: what the server issues
-        # must reach the disk. It ends by the profile's own timeout.
-        with trio.CancelScope(shield=True):
-            try:
-                event = await self._exchange.send(prepared, serial) if isinstance(prepared, Prepared) else prepared
-            except Exception as error:  # noqa: BLE001 - as above
-                event = _bug(serial, error)
-            if isinstance(event, Issued) and row.retired:
-                log.info("%s: changed while a token was under way; that token is not used", row.profile.name)
-                return
-            slow = self._happen(row, event)
-            if slow is not None:
-                await self._save(row, slow)
-
-    async def _save(self, row: _Row, save: Save) -> None:
-        try:
-            await self._worker.do(
-                partial(self._store.save, row.profile, save.held, serial=save.serial, asked_at=row.life.asked_at)
-            )
-        except StoreProblem as error:
-            problem = Problem(error.message, error.hint, Fault.MISCONFIGURED)
-            self._happen_soon(row, SaveFailed(save.serial, save.held, problem))
-        else:
-            self._happen_soon(row, Saved(save.serial, save.held))
-
-
-def _bug(serial: int, error: Exception) -> Event:
-    # Neither the text nor the values of the traceback: nobody has looked them through for secrets.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
-    return Failed(serial, Problem(f"pmcredd itself made a mistake ({place})", "please report it"))

@@ -45,6 +45,7 @@ BACK_OFF_MOST = 300.0
 SECRET_RETRY = 900.0  # by a timer: a prompt that nobody answers must not come up every few minutes
 SECRET_RETRY_ON_DEMAND = 60.0
 SAVE_RETRY = 5.0
+DEAD_ON_ARRIVAL = 60.0  # a server whose tokens end before they arrive is not asked in a circle
 FORGOTTEN_AFTER = 30 * validity.DAY  # nobody asked: let the token go, the next `get` asks anew
 
 Step = tuple[Life, tuple[Effect, ...]]
@@ -145,7 +146,10 @@ def _settle(life: Life, held: Held, save_problem: Problem | None, now: Moment, j
         failed_at=None,
         failures=0,
     )
-    life, effects = _wake(life, validity.renew_at(life.rule, held, now, jitter))
+    due = validity.renew_at(life.rule, held, now, jitter)
+    if due is not None and not validity.alive(held, now):
+        due = now.boot + DEAD_ON_ARRIVAL  # the next one would be as dead: only a `get` hurries it
+    life, effects = _wake(life, due)
     return life, (*effects, Tell())
 
 

@@ -89,10 +89,11 @@ def failure(profile: Profile, life: Life, otherwise: str, code: Code) -> Failure
 
 def cannot_promise(profile: Profile, life: Life) -> Failure:
     """Make the failure of a `get --for` that no token of this server can keep."""
-    lives = life.held.token.expires_in if life.held else None
+    lives = (life.held.token.expires_in if life.held else None) or 0.0
+    length = f"{lives / validity.DAY:.0f} days" if lives > 2 * validity.DAY else f"{lives:.0f} s"
     return Failure(
         Code.CANNOT_PROMISE,
-        f"the server of {profile.name} issues tokens that live {lives or 0:.0f} s, not as long as asked for",
+        f"the server of {profile.name} issues tokens that live {length}, not as long as asked for",
         f"pmcred get {profile.name}, with a shorter --for or none",
     )
 

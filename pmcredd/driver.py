@@ -1,0 +1,198 @@
+"""Drives the lives of profiles: an event goes in, effects come out and are carried out in order.
+
+What follows from what is the lifecycle's decision; there is none here.
+"""
+
+import random
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import trio
+
+from pmcredd import lifecycle, telling
+from pmcredd.clock import Clock
+from pmcredd.exchange import Exchange, Prepared
+from pmcredd.gate import Priority, Turn
+from pmcredd.life import (
+    Due,
+    Effect,
+    Event,
+    Failed,
+    Fault,
+    Issued,
+    Life,
+    Problem,
+    Save,
+    SaveAt,
+    Saved,
+    SaveDue,
+    SaveFailed,
+    Send,
+    Tell,
+    WakeAt,
+)
+from pmcredd.profiles import Profile
+from pmcredd.scheduler import Scheduler
+from pmcredd.store import Store, StoreProblem, identity
+from pmcredd.telling import HandOut, log
+from pmcredd.validity import Held, Moment
+from pmcredd.worker import Worker
+
+
+@dataclass(slots=True, eq=False)
+class Row:
+    """A profile and its life. A task exists for it only while it talks to a server."""
+
+    profile: Profile
+    life: Life
+    turn: Turn | None = None  # its place in the queue, while a request waits for a slot
+    waiters: trio.lowlevel.ParkingLot | None = None
+    ready: HandOut | None = None  # made once for each token: `get` is the hot path
+    ready_for: Held | None = None
+    retired: bool = False  # no longer in the configuration: what still arrives for it is not served
+
+
+class Driver:
+    """Carries out what the lifecycle decides.
+
+    Args:
+        store: where tokens outlive the process; only ever used through `worker`.
+        exchange: talks to the servers.
+        scheduler, clock: time.
+        jitter: gives random numbers from 0 to 1.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        worker: Worker,
+        exchange: Exchange,
+        scheduler: Scheduler,
+        clock: Clock,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._store = store
+        self._worker = worker
+        self._exchange = exchange
+        self._scheduler = scheduler
+        self._clock = clock
+        self._jitter = jitter
+        self._nursery: trio.Nursery | None = None
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Drive until cancelled. A request that was sent is not cancelled: we end when it is answered and saved."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._scheduler.run)
+            task_status.started()
+
+    async def changed(self, row: Row) -> None:
+        """Wait until something about this profile changes."""
+        if row.waiters is None:
+            row.waiters = trio.lowlevel.ParkingLot()
+        await row.waiters.park()
+
+    def urge(self, row: Row, priority: Priority) -> None:
+        """Let its request, the one under way or the next one, go before those of lower priority."""
+        if row.turn is None:
+            row.turn = Turn(priority)
+        else:
+            row.turn.raise_to(priority)
+
+    def _step(self, row: Row, event: Event) -> Save | None:
+        """Let an event happen, do its effects in order, and give back the one that takes time, if there is one."""
+        before = row.life
+        row.life, effects = lifecycle.step(row.life, event, self._clock.now(), self._jitter())
+        telling.log_change(row.profile, before, row.life)
+        slow = None
+        for effect in effects:
+            if isinstance(effect, Save):
+                slow = effect
+            else:
+                self._do(row, effect)
+        return slow
+
+    def happen(self, row: Row, event: Event) -> None:
+        """Let an event happen where nobody may wait for the disk: what takes time gets a task."""
+        slow = self._step(row, event)
+        if slow is not None and self._nursery is not None:
+            self._nursery.start_soon(self._save, row, slow)
+
+    def _do(self, row: Row, effect: Effect) -> None:
+        match effect:
+            case Send(serial):
+                assert self._nursery is not None  # noqa: S101 - rows come to life in run()
+                if row.turn is None:
+                    row.turn = Turn(Priority.REST)
+                self._nursery.start_soon(self._ask, row, serial, row.turn)
+            case WakeAt(boot):
+                self._scheduler.at(boot, partial(self._wake, row, boot))
+            case SaveAt(boot):
+                self._scheduler.at(boot, partial(self.happen, row, SaveDue()))
+            case Tell():
+                self.tell(row)
+
+    def note_asked(self, row: Row, now: Moment) -> None:
+        """Note that somebody asked: what nobody asks for is let go."""
+        row.life = replace(row.life, asked_at=now.wall)
+        if self._nursery is not None:
+            self._nursery.start_soon(self._write_asked, row)
+
+    async def _write_asked(self, row: Row) -> None:
+        try:
+            await self._worker.do(self._store.asked, identity(row.profile), row.life.asked_at)
+        except StoreProblem as error:
+            log.debug("%s", error.message)
+
+    def tell(self, row: Row) -> None:
+        """Wake everybody who waits for a change of this profile."""
+        if row.waiters is not None:
+            row.waiters.unpark_all()
+
+    def _wake(self, row: Row, boot: float) -> None:
+        # The heap forgets nothing: a wake that was put off or overtaken is none.
+        if row.life.wake == boot and not row.retired:
+            self.happen(row, Due())
+
+    async def _ask(self, row: Row, serial: int, turn: Turn) -> None:
+        prepared: Prepared | Event
+        try:
+            prepared = await self._exchange.prepare(row.profile, serial, turn)
+        except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
+            prepared = _bug(serial, error)
+        finally:
+            row.turn = None
+        # From here on nothing cancels us, neither a client that leaves nor the daemon's end: what the server issues
+        # must reach the disk. It ends by the profile's own timeout.
+        with trio.CancelScope(shield=True):
+            try:
+                event = await self._exchange.send(prepared, serial) if isinstance(prepared, Prepared) else prepared
+            except Exception as error:  # noqa: BLE001 - as above
+                event = _bug(serial, error)
+            if isinstance(event, Issued) and row.retired:
+                log.info("%s: changed while a token was under way; that token is not used", row.profile.name)
+                return
+            slow = self._step(row, event)
+            if slow is not None:
+                await self._save(row, slow)
+
+    async def _save(self, row: Row, save: Save) -> None:
+        try:
+            await self._worker.do(
+                partial(self._store.save, row.profile, save.held, serial=save.serial, asked_at=row.life.asked_at)
+            )
+        except StoreProblem as error:
+            problem = Problem(error.message, error.hint, Fault.MISCONFIGURED)
+            self.happen(row, SaveFailed(save.serial, save.held, problem))
+        else:
+            self.happen(row, Saved(save.serial, save.held))
+
+
+def _bug(serial: int, error: Exception) -> Event:
+    # Neither the text nor the values of the traceback: nobody has looked them through for secrets.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
+    return Failed(serial, Problem(f"pmcredd itself made a mistake ({place})", "please report it"))
