@@ -646,6 +646,25 @@ async def test_who_waits_hears_the_answer_when_the_daemon_leaves(listener: Liste
         scope.cancel()
 
 
+async def test_who_tells_the_daemon_to_stop_hears_that_it_does(listener: Listener) -> None:
+    """The answer to the very request that ends the serving still arrives."""
+    scope = trio.CancelScope()
+
+    async def answer(request: Request) -> bytes:
+        scope.cancel()
+        await trio.lowlevel.checkpoint()
+        return told(request)
+
+    async def stoppable(task_status: trio.TaskStatus[None]) -> None:
+        with scope:
+            await server.serve(listener.socket, answer, ready=lambda _: None, uid=os.geteuid(), task_status=task_status)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stoppable)
+            assert await ask(listener, b"stop\n") == [asked("stop")]
+
+
 async def test_an_answer_that_never_comes_does_not_keep_the_daemon(listener: Listener) -> None:
     """After the farewell the daemon leaves all the same."""
     asked_for = trio.Event()

@@ -1,7 +1,9 @@
 """The socket protocol: what is understood, what is refused, and that both ends agree."""
 
 import contextlib
+import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -318,6 +320,30 @@ def test_a_token_does_not_show_in_a_repr() -> None:
 def test_each_code_has_the_documented_exit_status(code: str, status: int) -> None:
     """Scripts branch on these numbers."""
     assert Code(code).exit_status == status
+
+
+def documented(heading: str) -> list[list[str]]:
+    """Give the cells of the table under a heading of docs/protocol.md."""
+    page = Path(__file__).resolve().parents[1].joinpath("docs", "protocol.md").read_text()
+    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+
+
+def test_the_specification_has_every_verb_with_its_keys() -> None:
+    """A client written from the page can use all there is, and nothing that is not."""
+    told = {
+        verb.strip("`"): (target or "none", set(re.findall("[a-z_]+", keys)))
+        for verb, target, keys, _ in documented("Verbs")
+    }
+    assert told == {name: (verb.target, set(verb.keys)) for name, verb in wire.VERBS.items()}
+
+
+def test_the_specification_has_every_code_with_its_exit_status() -> None:
+    """The closed list is the same in both places."""
+    assert {code.strip("`"): int(status) for code, status, _ in documented("Errors")} == {
+        code: code.exit_status for code in Code
+    }
 
 
 @pytest.mark.parametrize(
