@@ -169,6 +169,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> None:
             serving = trio.socket.from_stdlib_socket(listener.socket)
             await nursery.start(partial(server.serve, serving, verbs.answer, ready=verbs.ready, uid=os.geteuid()))
             log.info("listening on %s for %d profiles", socket_path, len(config.profiles))
+            if not config.profiles:
+                log.info("there is no profile yet: pmcred init makes one")
             nursery.start_soon(_preload_later)
             await stop.wait()
             log.info("leaving; requests under way are finished first")
