@@ -33,6 +33,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "stop": ("control", "end the daemon"),
     },
     "try it without a ProcessMaker": {
+        "demo": ("try_it", "see all of it work in a few seconds, and leave nothing behind"),
         "sandbox": ("try_it", "run a look-alike ProcessMaker on this machine"),
     },
 }
@@ -152,7 +153,7 @@ def _help() -> str:
             *lines,
             "everywhere: --socket PATH, -v, --version; pmcred VERB --help tells more.",
             "NAME may be left out where PMCRED_PROFILE is set.",
-            "To begin: pmcred init",
+            "To begin: pmcred demo",
         ]
     )
 
