@@ -31,6 +31,21 @@ def load(environ: Mapping[str, str]) -> Config:
     No file at all is a Config without profiles, unless $PMCRED_CONFIG names one that is not there. Raises BadConfig
     with every mistake of all files.
     """
+    files, mistakes = sources(environ)
+    try:
+        config = read_config(files, home=home(environ))
+    except BadConfig as bad:
+        raise BadConfig((*mistakes, *bad.mistakes)) from None
+    if mistakes:
+        raise BadConfig(mistakes)
+    return config
+
+
+def sources(environ: Mapping[str, str]) -> tuple[tuple[SourceFile, ...], tuple[Mistake, ...]]:
+    """Give the profiles files as they are, unparsed, in the order in which they are read; and why others are not.
+
+    A file in the second part (missing, no regular file, not UTF-8, somebody else's...) is not in the first.
+    """
     files: list[SourceFile] = []
     mistakes: list[Mistake] = []
     for path, ours in _candidates(environ, mistakes):
@@ -38,13 +53,7 @@ def load(environ: Mapping[str, str]) -> Config:
             files.append(_read(path, ours=ours))
         except _Unreadable as unreadable:
             mistakes.append(unreadable.mistake)
-    try:
-        config = read_config(files, home=home(environ))
-    except BadConfig as bad:
-        raise BadConfig((*mistakes, *bad.mistakes)) from None
-    if mistakes:
-        raise BadConfig(tuple(mistakes))
-    return config
+    return tuple(files), tuple(mistakes)
 
 
 def home(environ: Mapping[str, str]) -> str:

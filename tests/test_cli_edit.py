@@ -203,16 +203,17 @@ def test_broken_files_are_mended_one_after_the_other(user: User) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_told(user: User) -> None:
-    """With its path, and what is wrong with it."""
-    (user.config / "profiles.toml").write_bytes(b"\xff")
-    ended = user.run("profile", "edit", "second", VISUAL="true")
+    """Where the profile may stand in it; another profile opens, and what is wrong elsewhere is told afterwards."""
+    own = user.config / "profiles.toml"
+    own.unlink()
+    os.mkfifo(own, 0o600)
+    ended = user.run("profile", "edit", "prod", VISUAL="true")
     assert ended.returncode == 6
-    assert f"cannot read {user.config}/profiles.toml: it is not UTF-8" in ended.stderr
-    (user.config / "profiles.toml").unlink()
-    (user.config / "profiles.toml").mkdir()
-    ended = user.run("profile", "edit", "second", VISUAL="true")
-    assert ended.returncode == 1
-    assert f"cannot read {user.config}/profiles.toml: Is a directory" in ended.stderr
+    assert f"{own}: cannot be read: Not a regular file" in ended.stderr
+    ended = user.run("profile", "edit", "second", VISUAL=editor(user, "s/integration/robot/"))
+    assert ended.returncode == 0
+    assert f"Replaced {user.profiles_d}/second.toml" in ended.stderr
+    assert f"{own}: cannot be read: Not a regular file" in ended.stderr
 
 
 def test_a_place_for_the_copy_must_be_there(user: User) -> None:

@@ -459,14 +459,36 @@ def test_without_the_test_nothing_is_sent(user: User) -> None:
     assert written(user, "q")["ca_file"] == os.path.abspath("ca.pem")
 
 
-def test_files_with_mistakes_are_told_before_the_first_question(user: User) -> None:
-    """The new profile could not be used beside them."""
+def test_mistakes_in_other_files_are_told_and_hold_nobody_up(user: User, sandbox: SandboxProcess) -> None:
+    """Before the first question and at the end; a daemon that refuses the files for them is no failure of init."""
     user.profiles_d.mkdir(parents=True)
     (user.profiles_d / "x.toml").write_text("[profiles.x]\n")
-    with init(user) as terminal:
-        terminal.expect("the profiles have a mistake:")
-        assert terminal.end() == 6
-    assert files(user) == ["profiles.d/x.toml"]
+    refusal = b"error misconfigured\nmessage=x.toml\n\n"
+    with FakeDaemon(user.socket, lambda _: refusal), init(user, "--url", sandbox.url, *FLAGS, "--yes") as terminal:
+        terminal.expect("warning: other profiles have a mistake:")
+        terminal.expect("x.toml: [profiles.x]: grant: is missing")
+        terminal.expect("You can go on")
+        terminal.answer("Client secret (not shown): ", CLIENT_SECRET)
+        terminal.answer("Password (not shown): ", PASSWORD)
+        terminal.expect("Wrote ")
+        terminal.expect("warning: other profiles have a mistake:")
+        terminal.expect("The daemon keeps the profiles that it has until that is mended.")
+        terminal.expect("Next:\n  pmcred reload\n  pmcred get p\n")
+        assert terminal.end() == 0
+    assert written(user, "p")["username"] == "demo"
+
+
+def test_the_server_is_looked_for_as_the_profile_will_reach_it(user: User, sandbox: SandboxProcess) -> None:
+    """By what stands in [defaults]; and a flag that is wrong is told before any other question."""
+    user.profiles_d.mkdir(parents=True)
+    (user.config / "profiles.toml").write_text('[defaults]\nca_file = "/nowhere/ca.pem"\n')
+    (user.profiles_d / "new.toml").write_text('[profiles.new]\ngrant = "client_credentials"\n')
+    ended = user.run("init", "--url", "https://127.0.0.1:1")
+    assert ended.returncode == 5
+    assert "/nowhere/ca.pem" in ended.stderr
+    ended = user.run("init", "--url", sandbox.url, "--timeout", "9999")
+    assert ended.returncode == 2
+    assert "--timeout must be from 1 to 600 seconds" in ended.stderr
 
 
 @pytest.mark.parametrize(

@@ -288,6 +288,33 @@ def test_a_profile_that_would_be_wrong_is_not_written(
     assert everything(user) == before
 
 
+def test_mistakes_in_other_files_do_not_keep_a_profile_from_being_written(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They are told, with what they mean for the daemon: one that runs keeps its profiles, no other one starts."""
+    put(user.config / "profiles.toml", PROD.replace("username", "usernam"))
+    with FakeDaemon(user.socket, lambda _: b"error misconfigured\nmessage=usernam\n\n") as daemon:
+        assert main(["profile", "add", "p", *ADD, *SECRETS]) == 0
+    assert daemon.requests == [b"reload"]
+    err = capsys.readouterr().err
+    assert "warning: other profiles have a mistake:\n  " in err
+    assert "did you mean username?" in err
+    assert err.endswith("The daemon keeps the profiles that it has until that is mended. Then: pmcred reload\n")
+    assert main(["profile", "add", "q", *ADD, *SECRETS]) == 0
+    assert "none will start until that is mended: pmcredd --check\n" in capsys.readouterr().err
+    assert main(["profile", "add", "prod", *ADD, *SECRETS]) == 1
+    assert "there is a profile prod already" in capsys.readouterr().err
+    assert main(["profile", "show", "q"]) == 0
+    assert main(["profile", "show", "prod"]) == 6
+
+
+def test_a_daemon_that_refuses_good_files_is_an_error(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """It may read others than we do: its reason is told."""
+    with FakeDaemon(user.socket, lambda _: b"error misconfigured\nmessage=elsewhere.toml\n\n"):
+        assert main(["profile", "add", "p", *ADD, *SECRETS]) == 6
+    assert "pmcred: elsewhere.toml\n" in capsys.readouterr().err
+
+
 def test_a_file_that_is_there_is_never_overwritten(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """Not even one that holds another profile, nor a secret left over; and nothing is left behind beside it."""
     other = put(user.profiles_d / "p.toml", PROD)
@@ -449,13 +476,20 @@ def test_remove_takes_the_profile_and_the_secrets_that_pmcred_keeps(user: User) 
 
 
 def test_a_secret_that_another_profile_uses_stays(user: User) -> None:
-    """Its file is not only this profile's."""
-    piped(user, "a\n", "profile", "add", "p", *ADD, "--client-secret-stdin", "--password-env", "P")
-    secret = user.config / "secrets" / "p-client_secret"
-    assert main(["profile", "add", "q", *ADD, "--client-secret-file", str(secret), "--password-env", "P"]) == 0
-    assert main(["profile", "remove", "p", "--yes"]) == 0
-    assert secret.exists()
+    """Its file is not only this profile's, however the other one spells its path; nor if that one cannot be read."""
+    piped(user, "a\nb\n", "profile", "add", "p", *ADD, "--client-secret-stdin", "--password-stdin")
+    secrets = user.config / "secrets"
+    other = PROD.replace('{ command = ["pass", "show", "pm/prod key"] }', '{ file = "../secrets/p-client_secret" }')
+    put(user.profiles_d / "q.toml", other.replace("profiles.prod", "profiles.q"))
+    ended = user.run("profile", "remove", "p", "--yes")
+    assert ended.returncode == 0, ended.stderr
+    assert f"{secrets}/p-client_secret stays: another profile may use it." in ended.stderr
+    assert [path.name for path in secrets.iterdir()] == ["p-client_secret"]
     assert not (user.profiles_d / "p.toml").exists()
+    piped(user, "a\nb\n", "profile", "add", "r", *ADD, "--client-secret-stdin", "--password-stdin")
+    os.mkfifo(user.profiles_d / "x.toml")
+    assert user.run("profile", "remove", "r", "--yes").returncode == 0
+    assert (secrets / "r-password").exists()
 
 
 def test_remove_asks_first(user: User) -> None:

@@ -2,14 +2,15 @@
 
 import base64
 import json
+import os
 
 import httpx
 import pytest
 import trio
 
-from pmcredd.cli.init import run_async
+from pmcredd.cli.errands import run_async
 from pmcredd.cli.trial import Failed, try_profile
-from pmcredd.profiles import FileSecret, Grant, LiteralSecret, Profile
+from pmcredd.profiles import CommandSecret, FileSecret, Grant, LiteralSecret, Profile
 from pmcredd.secret import Secret
 from pmcredd.upstream import Upstream
 
@@ -87,6 +88,16 @@ async def test_a_wrong_password_is_the_users() -> None:
     outcome = failed(await try_profile(upstream, profile, {"password": Secret("hunter2")}, {}))
     assert (outcome.exit_status, outcome.correct, outcome.counts) == (4, ("username", "password"), True)
     assert b"hunter2" in asked[0].content
+
+
+async def test_a_secret_command_does_not_see_the_secrets_of_other_profiles() -> None:
+    """The variables of all profiles are withheld, not only those of the one that is tried."""
+    printing = CommandSecret(("sh", "-c", "printf %s-secret ${OTHERS_SECRET-without}"))
+    profile = Profile("p", URL, Grant.CLIENT_CREDENTIALS, client_id="3", client_secret=printing)
+    upstream, asked = server(httpx.Response(401, json={"error": "invalid_client"}))
+    environ = {"PATH": os.environ["PATH"], "OTHERS_SECRET": "seen"}
+    failed(await try_profile(upstream, profile, {}, environ, withhold={"OTHERS_SECRET"}))
+    assert base64.b64decode(asked[0].headers["authorization"].removeprefix("Basic ")) == b"3:without-secret"
 
 
 async def test_a_secret_that_cannot_be_had_is_told_and_nothing_is_sent() -> None:

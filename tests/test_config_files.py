@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pmcredd.config_files import MAX_BYTES, home, load
-from pmcredd.profiles import BadConfig, Config, Mistake, Settings, Storage
+from pmcredd.config_files import MAX_BYTES, home, load, sources
+from pmcredd.profiles import BadConfig, Config, Mistake, Settings, SourceFile, Storage
 
 TOKEN = 'url = "https://acme.example"\ngrant = "personal_access_token"\ntoken = { file = "~/t" }\n'
 NOBODY = 65534
@@ -131,6 +131,20 @@ def test_every_file_that_cannot_be_read_is_told_with_the_mistakes_of_the_others(
     assert "larger than 16 MiB" in found["d.toml"]
     assert "symbolic links" in found["e.toml"]
     assert "did you mean [daemon]?" in found["profiles.toml"]
+
+
+def test_the_files_can_be_had_as_they_are(config_dir: Path, environ: dict[str, str]) -> None:
+    """Unparsed, for who wants to mend them; what cannot be read is told beside them."""
+    own = put(config_dir / "profiles.toml", b"\xef\xbb\xbf[daemom]\n", 0o640)
+    folder = config_dir / "profiles.d"
+    os.mkfifo(folder / "a.toml", 0o600)
+    put(folder / "b.toml", "not toml")
+    files, mistakes = sources(environ)
+    assert files == (
+        SourceFile(str(own), "[daemom]\n", 0o640, ours=False),
+        SourceFile(str(folder / "b.toml"), "not toml", 0o600, ours=True),
+    )
+    assert [one.file for one in mistakes] == [str(folder / "a.toml")]
 
 
 def test_one_file_that_cannot_be_read_is_enough(config_dir: Path, environ: dict[str, str]) -> None:

@@ -3,7 +3,6 @@
 import os
 import shlex
 import shutil
-import stat
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -25,9 +24,9 @@ def edit(environ: Mapping[str, str], name: str) -> bool:
 
     """
     checker = validate.Checker.of(environ)
-    path = checker.file_of(name)
+    file = checker.file_of(name)
+    path, mode = Path(file.path), file.mode
     before = path.read_text(encoding="utf-8")
-    mode = stat.S_IMODE(os.stat(path).st_mode)
     copy = _copy(environ, path.name, before)
     done = False
     try:

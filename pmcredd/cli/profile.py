@@ -5,8 +5,9 @@ import os
 import re
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from pmcredd.profiles import (
     EnvSecret,
     FileSecret,
     LiteralSecret,
+    Mistake,
     Profile,
     SecretSource,
     valid_name,
@@ -31,6 +33,8 @@ from pmcredd.profiles import (
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+_MISCONFIGURED = 6  # exit status
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -61,7 +65,7 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     remove.set_defaults(run=_remove)
 
 
-def new_name(name: str, known: Mapping[str, Profile]) -> str:
+def new_name(name: str, checker: validate.Checker) -> str:
     """Give the name back if a new profile can have it.
 
     Raises:
@@ -74,20 +78,19 @@ def new_name(name: str, known: Mapping[str, Profile]) -> str:
             "up to 64 of A-Z a-z 0-9 . _ -, a letter or digit first",
             exit_status=2,
         )
-    if name in known:
-        raise Problem(f"there is a profile {name} already, in {known[name].file}", f"pmcred profile edit {name}")
+    if name in (known := checker.names()):
+        raise Problem(f"there is a profile {name} already, in {known[name]}", f"pmcred profile edit {name}")
     return name
 
 
-def check(draft: Draft) -> Config:
-    """Read all profiles as they would be with this one.
+def check(draft: Draft, checker: validate.Checker) -> Config:
+    """Read all profiles as they would be with this one; those with mistakes are left out.
 
     Raises:
-        Problem: that would be wrong.
+        Problem: this one would be wrong.
 
     """
     try:
-        checker = validate.Checker.of(os.environ)
         return checker.with_text(draft.path(os.environ), draft.text(os.environ), mode=0o600)
     except BadConfig as bad:
         raise _not_so(draft, bad) from None
@@ -101,14 +104,47 @@ def _not_so(draft: Draft, bad: BadConfig) -> Problem:
     )
 
 
-def tell_daemon(args: argparse.Namespace) -> bool:
-    """Have a daemon that runs read the profiles again; without one, say so. Tells whether one runs."""
+class Told(Enum):
+    """What became of telling the daemon about changed profiles."""
+
+    READ = "it has read them"
+    KEPT = "it keeps those that it has, since some have mistakes"
+    ABSENT = "there is none"
+
+
+def tell_daemon(args: argparse.Namespace) -> Told:
+    """Have a daemon that runs read the profiles again, and say how that went.
+
+    What was written is right in itself: mistakes in other files are told, and are no failure.
+
+    Raises:
+        Problem: the daemon refuses for another reason.
+
+    """
+    mistakes = validate.Checker.of(os.environ).mistakes()
+    warn_of_others(mistakes)
     try:
         ask.reload(args)
     except ask.NoDaemon:
-        say("No daemon runs; it will read the profiles when it starts: pmcredd")
-        return False
-    return True
+        if mistakes:
+            say("No daemon runs, and none will start until that is mended: pmcredd --check")
+        else:
+            say("No daemon runs; it will read the profiles when it starts: pmcredd")
+        return Told.ABSENT
+    except Problem as problem:
+        if not mistakes or problem.exit_status != _MISCONFIGURED:
+            raise
+        say("The daemon keeps the profiles that it has until that is mended. Then: pmcred reload")
+        return Told.KEPT
+    return Told.READ
+
+
+def warn_of_others(mistakes: Sequence[Mistake]) -> None:
+    """Tell what is wrong in files that are not being changed."""
+    if mistakes:
+        say(f"warning: other profiles have {validate.counted(mistakes)}:")
+        for one in mistakes:
+            say(f"  {clean(str(one))}")
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -137,7 +173,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    profile = validate.find(os.environ, ask.name_of(args))
+    profile = validate.Checker.of(os.environ).find(ask.name_of(args))
     rows = [[Cell(name), Cell(clean(value))] for name, value in _shown(profile)]
     print("\n".join(table(rows, colour=False)))
     return 0
@@ -176,13 +212,14 @@ def source_for_people(source: SecretSource) -> str:
 
 def _add(args: argparse.Namespace) -> int:
     files.need_writable(Draft(args.name).path(os.environ).parent)
-    name = new_name(args.name, validate.Checker.of(os.environ).config().profiles)
+    checker = validate.Checker.of(os.environ)
+    name = new_name(args.name, checker)
     secrets = piped(args)
     draft = Draft(name, given(args), *(({}, secrets) if args.store_secrets == "profile" else (secrets, {})))
-    warnings = check(draft).warnings
+    warnings = check(draft, checker).warnings
     draft.write(os.environ)
     say(f"Wrote {draft.path(os.environ)}.")
-    if not tell_daemon(args):  # a daemon says them itself
+    if tell_daemon(args) is not Told.READ:  # else the daemon has said them itself
         for warning in warnings:
             if warning.profile == name:
                 say(f"  warning: {warning}")
@@ -197,24 +234,28 @@ def _edit(args: argparse.Namespace) -> int:
 
 def _remove(args: argparse.Namespace) -> int:
     checker = validate.Checker.of(os.environ)
-    path = checker.file_of(args.name)
-    text = path.read_text(encoding="utf-8")
-    if path != Draft(args.name).path(os.environ) or not _holds_just(text, args.name):
+    file = checker.file_of(args.name)
+    path = Path(file.path)
+    if path != Draft(args.name).path(os.environ) or not _holds_just(file.text, args.name):
         raise Problem(
             f"profile {args.name} stands in {path}, which is not pmcred's to change",
-            f"remove {_lines_of(text, args.name)} there by hand, then `pmcred reload`",
+            f"remove {_lines_of(file.text, args.name)} there by hand, then `pmcred reload`",
         )
-    secrets = [one for one in _own_secrets(args.name) if not _used_elsewhere(checker, path, one)]
-    what = " and ".join(map(str, [path, *secrets]))
+    secrets = _own_secrets(args.name)
+    shared = [one for one in secrets if _used_elsewhere(checker, path, one)]
+    gone = [path, *(one for one in secrets if one not in shared)]
+    what = " and ".join(map(str, gone))
     if not args.yes:
         if not interactive():
             raise need_answer("--yes")
         if not confirm(f"Remove {what}?", default=False):
             say("Nothing was removed.")
             return 1
-    for one in [path, *secrets]:
+    for one in gone:
         files.remove(one)
     say(f"Removed {what}.")
+    for one in shared:
+        say(f"{one} stays: another profile may use it.")
     tell_daemon(args)
     return 0
 
@@ -233,7 +274,9 @@ def _own_secrets(name: str) -> list[Path]:
 
 
 def _used_elsewhere(checker: validate.Checker, own: Path, secret: Path) -> bool:
-    return any(str(secret) in file.text for file in checker.files if file.path != str(own))
+    # By its last part: a path has many spellings. What cannot be read may well name it.
+    named = any(secret.name in file.text for file in checker.files if file.path != str(own))
+    return named or bool(checker.unreadable)
 
 
 def _lines_of(text: str, name: str) -> str:

@@ -3,6 +3,7 @@
 import getpass
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.terminal import say
@@ -13,6 +14,27 @@ from pmcredd.secret import Secret
 def interactive() -> bool:
     """Tell whether somebody is there to answer questions."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@dataclass(frozen=True, slots=True)
+class Respondent:
+    """Who answers: a `person`, or nobody but the flags; `yes` takes each default without asking."""
+
+    person: bool
+    yes: bool
+
+    def answer(self, flag: str, question: str, *, default: str = "") -> str:
+        """Ask, or take the default.
+
+        Raises:
+            Problem: nobody is there, and there is no default; `flag` is what could have answered.
+
+        """
+        if default and (self.yes or not self.person):
+            return default
+        if not self.person:
+            raise need_answer(flag)
+        return ask(question, default=default)
 
 
 def ask(question: str, *, default: str = "") -> str:

@@ -1,14 +1,14 @@
 """Whether a profile works: its secrets read and one request sent, with the daemon's own code."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pmcredd import secret_sources
 from pmcredd.cli.problem import for_a_draft
 from pmcredd.oauth import Answer, Meaning, Refusal, read_answer, static_token, token_request
 from pmcredd.processmaker import api_url
-from pmcredd.profiles import Grant, Profile, secret_variables
+from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
 from pmcredd.upstream import NotSent, Unknown, Upstream
 
@@ -40,7 +40,12 @@ class Failed:
 
 
 async def try_profile(
-    upstream: Upstream, profile: Profile, known: Mapping[str, Secret], environ: Mapping[str, str]
+    upstream: Upstream,
+    profile: Profile,
+    known: Mapping[str, Secret],
+    environ: Mapping[str, str],
+    *,
+    withhold: Collection[str] = (),
 ) -> Failed | None:
     """Ask the server for a token as the daemon would, or have it accept a personal access token; None if it works.
 
@@ -49,6 +54,7 @@ async def try_profile(
         profile: what to try.
         known: the secrets, by key, that need not be read: they may have no file yet.
         environ: for sources that need it.
+        withhold: the variables that hold secrets of any profile (profiles.secret_variables), for no command to see.
 
     """
     secrets = dict(known)
@@ -57,7 +63,7 @@ async def try_profile(
         if source is None or key in secrets:
             continue
         try:
-            secrets[key] = await secret_sources.read(source, environ=environ, withhold=secret_variables([profile]))
+            secrets[key] = await secret_sources.read(source, environ=environ, withhold=withhold)
         except secret_sources.SecretUnavailable as why:
             return Failed(why.sentence, why.mend, _MISCONFIGURED, (key,))
     if profile.grant is Grant.PERSONAL_ACCESS_TOKEN:

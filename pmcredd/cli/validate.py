@@ -2,15 +2,14 @@
 
 import os
 import re
-import stat
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pmcredd import config_files
-from pmcredd.cli.problem import Problem, from_os_error, no_such_profile
-from pmcredd.paths import config_file, profiles_dir
+from pmcredd.cli.problem import Problem, no_such_profile
+from pmcredd.paths import config_file
 from pmcredd.profile_reader import read_config
 from pmcredd.profiles import BadConfig, Config, Mistake, Profile, SourceFile
 
@@ -28,121 +27,132 @@ def load(environ: Mapping[str, str]) -> Config:
         raise misconfigured(bad.mistakes) from None
 
 
-def find(environ: Mapping[str, str], name: str) -> Profile:
-    """Read the profile of that name.
-
-    Raises:
-        Problem: there is none, or the files have mistakes.
-
-    """
-    profiles = load(environ).profiles
-    if name not in profiles:
-        raise no_such_profile(name, profiles)
-    return profiles[name]
-
-
-def misconfigured(mistakes: tuple[Mistake, ...]) -> Problem:
+def misconfigured(mistakes: Sequence[Mistake]) -> Problem:
     """Give the error that lists these mistakes."""
-    count = "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
-    lines = [f"the profiles have {count}:", *map(str, mistakes)]
+    lines = [f"the profiles have {counted(mistakes)}:", *map(str, mistakes)]
     return Problem("\n".join(lines), "mend that, then `pmcredd --check`", exit_status=6)
+
+
+def counted(mistakes: Sequence[Mistake]) -> str:
+    """Say how many they are."""
+    return "a mistake" if len(mistakes) == 1 else f"{len(mistakes)} mistakes"
 
 
 @dataclass(frozen=True, slots=True)
 class Checker:
-    """The files as they are now; tells what would be wrong if one of them had another text."""
+    """The files as they are now; tells what would be wrong if one of them had another text.
+
+    They may have mistakes: who mends one file, or adds one, is not held up by what is wrong in another.
+    `unreadable` tells which files cannot be read at all.
+    """
 
     files: tuple[SourceFile, ...]
+    unreadable: tuple[Mistake, ...]
     home: str
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> "Checker":
-        """Read the files as they are, with the mistakes they may have: a person is about to mend them.
+        """Read the files.
 
-        Raises:
-            Problem: one cannot be read at all.
-
+        One that $PMCRED_CONFIG names and that is not there yet is no mistake here: the first profile that is written
+        makes it.
         """
-        return cls(tuple(_sources(environ)), config_files.home(environ))
+        files, unreadable = config_files.sources(environ)
+        main = os.path.abspath(config_file(environ))
+        if not os.path.lexists(main):
+            unreadable = tuple(one for one in unreadable if one.file != main)
+        return cls(files, unreadable, config_files.home(environ))
 
-    def config(self) -> Config:
-        """Read the files as they are.
-
-        Unlike `load`, this takes a profiles file that $PMCRED_CONFIG names and that is not there yet for an empty one.
-
-        Raises:
-            Problem: they have mistakes; the message lists every one.
-
-        """
+    def mistakes(self) -> tuple[Mistake, ...]:
+        """Tell what is wrong with the files as they are."""
         try:
-            return read_config(self.files, home=self.home)
+            read_config(self.files, home=self.home)
         except BadConfig as bad:
-            raise misconfigured(bad.mistakes) from None
+            return (*self.unreadable, *bad.mistakes)
+        return self.unreadable
+
+    def sound(self) -> Config:
+        """Read the profiles that have no mistakes."""
+        return self._sound(self.files)
+
+    def find(self, name: str) -> Profile:
+        """Read the profile of that name, whatever is wrong with others.
+
+        Raises:
+            Problem: there is none, or it has mistakes itself.
+
+        """
+        profiles = self.sound().profiles
+        if name not in profiles:
+            self.file_of(name)
+            raise misconfigured(self.mistakes())
+        return profiles[name]
 
     def with_text(self, path: Path, text: str, *, mode: int) -> Config:
-        """Read all files as if `path` held `text`.
-
-        What was wrong in other files before is not held against this one: they are mended one after the other.
+        """Read all files as if `path` held `text`; what is wrong in others is left out.
 
         Raises:
             BadConfig: this text is wrong, by itself or beside the other files.
 
         """
         others = [file for file in self.files if file.path != str(path)]
-        changed = SourceFile(
-            path=str(path), text=text.removeprefix("\ufeff"), mode=mode, ours=path.parent.name == "profiles.d"
-        )
+        ours = next((file.ours for file in self.files if file.path == str(path)), True)
+        changed = SourceFile(path=str(path), text=text.removeprefix("\ufeff"), mode=mode, ours=ours)
         try:
             return read_config([*others, changed], home=self.home)
         except BadConfig as bad:
-            before = self._mistakes()
+            before = self.mistakes()
             new = tuple(one for one in bad.mistakes if one.file == str(path) or one not in before)
             if new:
                 raise BadConfig(new) from None
-            return read_config([changed], home=self.home)
+            return self._sound([*others, changed])
 
-    def file_of(self, name: str) -> Path:
+    def names(self) -> Mapping[str, Path]:
+        """Give the file of each profile, also of those with mistakes."""
+        return {name: Path(file.path) for file in self.files for name in _names(file.text)}
+
+    def file_of(self, name: str) -> SourceFile:
         """Find the file in which a profile stands, even if it cannot be parsed at the moment.
 
         Raises:
             Problem: no file has it.
 
         """
-        known: list[str] = []
         for file in self.files:
-            names = _names(file.text)
-            if name in names:
-                return Path(file.path)
-            known += names
-        raise no_such_profile(name, known)
+            if name in _names(file.text):
+                return file
+        if self.unreadable:  # it may well stand in one of those
+            raise misconfigured(self.unreadable)
+        raise no_such_profile(name, self.names())
 
-    def _mistakes(self) -> frozenset[Mistake]:
-        try:
-            read_config(self.files, home=self.home)
-        except BadConfig as bad:
-            return frozenset(bad.mistakes)
-        return frozenset()
+    def _sound(self, files: Iterable[SourceFile]) -> Config:
+        """Read what is left without the profiles that are wrong, and without the files where more than those is."""
+        files = list(files)
+        while True:
+            try:
+                return read_config(files, home=self.home)
+            except BadConfig as bad:
+                # A file gets smaller or goes, so this ends; what needed its [defaults] goes in the next round.
+                files = [sound for file in files if (sound := _without(file, bad.mistakes)) is not None]
+
+
+def _without(file: SourceFile, mistakes: Iterable[Mistake]) -> SourceFile | None:
+    wrong = {one.profile for one in mistakes if one.file == file.path}
+    if not wrong:
+        return file
+    if None in wrong:
+        return None
+    import tomli_w  # here: only mistakes need it
+
+    tables = tomllib.loads(file.text)
+    profiles = tables["profiles"]
+    tables["profiles"] = {name: table for name, table in profiles.items() if name not in wrong}
+    return replace(file, text=tomli_w.dumps(tables)) if len(tables["profiles"]) < len(profiles) else None
 
 
 def _names(text: str) -> list[str]:
     try:
         profiles = tomllib.loads(text).get("profiles")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError, ValueError):
         return re.findall(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9._-]+?)["']?\s*\]""", text, re.MULTILINE)
     return list(profiles) if isinstance(profiles, dict) else []
-
-
-def _sources(environ: Mapping[str, str]) -> Iterator[SourceFile]:
-    main, folder = Path(os.path.abspath(config_file(environ))), Path(os.path.abspath(profiles_dir(environ)))
-    ours = sorted(path for path in folder.glob("*.toml") if not path.name.startswith("."))
-    for path in [main, *ours]:
-        try:
-            text = path.read_text(encoding="utf-8-sig")  # as config_files does
-            mode = stat.S_IMODE(path.stat().st_mode)
-        except FileNotFoundError:
-            continue
-        except (OSError, UnicodeDecodeError) as error:
-            if isinstance(error, OSError):
-                raise from_os_error(f"read {path}", error) from None
-            raise Problem(f"cannot read {path}: it is not UTF-8", exit_status=6) from None
-        yield SourceFile(path=str(path), text=text, mode=mode, ours=path != main)

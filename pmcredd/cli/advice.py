@@ -1,0 +1,52 @@
+"""What a person has to do in ProcessMaker before a profile can work: which client to make, which boxes to tick."""
+
+from pmcredd.processmaker import GENERATIONS
+from pmcredd.profiles import Grant
+
+NOT_YET = "authorization_code, the login in a browser, is not in this version yet"
+
+GRANTS = (
+    (Grant.PASSWORD, "as a ProcessMaker user, whose name and password you know"),
+    (Grant.PERSONAL_ACCESS_TOKEN, "a token that a user made in ProcessMaker; nothing can renew it"),
+    (Grant.CLIENT_CREDENTIALS, "as an Auth Client alone; ProcessMaker 4 then answers 401 at /api/1.0"),
+    (Grant.AUTHORIZATION_CODE, "by a login in the browser: not in this version yet"),
+)
+"""The grants and what they mean for a person, the most useful one first."""
+
+_ONE_CLIENT_PER_GRANT = "Use one client for one grant: a client with more boxes ticked fails in ways hard to explain."
+_WHERE_IT_IS = "The client id is the number in the list; the secret is beside it, to be copied."
+_CLIENT_OF_3 = (
+    "In ProcessMaker, as a user with the permission PM_REST_API_APPLICATIONS: {page}, then New.",
+    "The client id and the secret are shown when it is made.",
+)
+
+_ADVICE = {
+    (4, Grant.PASSWORD): (
+        "In ProcessMaker, as an administrator: {page}, then + Auth Client.",
+        "Tick the box of the Password grant and no other.",
+        _ONE_CLIENT_PER_GRANT,
+        _WHERE_IT_IS,
+        "The user is named by the user name, not by the e-mail address; one who logs in by SSO or LDAP will not do.",
+    ),
+    (4, Grant.CLIENT_CREDENTIALS): (
+        "In ProcessMaker, as an administrator: {page}, then + Auth Client.",
+        "There is no box for client_credentials: every client can. Tick the Password box, as one must be ticked.",
+        _WHERE_IT_IS,
+    ),
+    (4, Grant.PERSONAL_ACCESS_TOKEN): (
+        "In ProcessMaker: your picture at the top right, Edit Profile, API Tokens, then + Token.",
+        "For another user, as an administrator: Admin > Users, edit the user, API Tokens.",
+        "Copy the token at once: it is shown only once.",
+    ),
+    (3, Grant.PASSWORD): _CLIENT_OF_3,
+    (3, Grant.CLIENT_CREDENTIALS): (
+        *_CLIENT_OF_3,
+        "Such a token has no user: what belongs to a user will not work with it.",
+    ),
+}
+
+
+def advice(generation: int, grant: Grant) -> list[str]:
+    """Give the lines to show before the questions about the client and the user."""
+    page = GENERATIONS[generation].clients_page
+    return [line.format(page=page) for line in _ADVICE.get((generation, grant), ())]

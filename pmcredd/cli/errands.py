@@ -1,0 +1,58 @@
+"""What `pmcred init` does outside: look at a server, read a command's secret, try a profile. Blocking.
+
+Each errand has an event loop of its own, which Ctrl-C ends.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import TypeVar
+
+import trio
+
+from pmcredd import secret_sources
+from pmcredd.cli.detect import Address, Found, detect
+from pmcredd.cli.trial import Failed, try_profile
+from pmcredd.profiles import CommandSecret, Profile
+from pmcredd.secret import Secret
+from pmcredd.upstream import Upstream
+
+T = TypeVar("T")
+
+
+def look_at(start: Address, transport: Profile) -> Found:
+    """Find out which ProcessMaker answers; `transport` is a profile that says how to reach it."""
+    return run_async(lambda: _with_upstream(lambda upstream: detect(upstream, start, transport)))
+
+
+def try_out(profile: Profile, known: Mapping[str, Secret], withhold: Collection[str]) -> Failed | None:
+    """Try a profile, with the secrets that are `known`; None if it works. `withhold` as in `try_profile`."""
+
+    def attempt(upstream: Upstream) -> Awaitable[Failed | None]:
+        return try_profile(upstream, profile, known, os.environ, withhold=withhold)
+
+    return run_async(lambda: _with_upstream(attempt))
+
+
+def read_command(argv: Sequence[str], withhold: Collection[str]) -> Secret:
+    """Read the secret that a command prints. Raises SecretUnavailable."""
+    source = CommandSecret(tuple(argv))
+    return run_async(lambda: secret_sources.read(source, environ=os.environ, withhold=withhold))
+
+
+def run_async(work: Callable[[], Awaitable[T]]) -> T:
+    """Run one piece of work in an event loop of its own; Ctrl-C ends it."""
+    try:
+        return trio.run(work)
+    except BaseExceptionGroup as group:
+        # Ctrl-C inside a nursery comes out wrapped.
+        if group.subgroup(KeyboardInterrupt):
+            raise KeyboardInterrupt from None
+        raise
+
+
+async def _with_upstream(work: Callable[[Upstream], Awaitable[T]]) -> T:
+    upstream = Upstream()
+    try:
+        return await work(upstream)
+    finally:
+        await upstream.aclose()
