@@ -39,8 +39,8 @@ def failure(error: Exception, profile: Profile, *, host: str, peer: str, sent: b
     import httpx  # in functions here: to be imported at the daemon's start costs too much
 
     causes = list(_causes(error))
-    never_left = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError, httpx.InvalidURL)
-    if not sent or isinstance(error, (*never_left, httpx.UnsupportedProtocol)) or _client_refused(causes):
+    never_left = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError)
+    if not sent or isinstance(error, never_left) or _client_refused(causes):
         why, mend = _explain_not_sent(causes, host, profile)
         return NotSent(f"cannot reach {peer}: {why}", mend)
     return Unknown(f"no complete answer from {host}: {_explain_unknown(causes)}", "")
@@ -64,10 +64,9 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 # Alerts by which a server refuses our certificate, or that there is none. In TLS 1.3 they arrive after we have begun to
 # send, but the server's handshake has failed, so no application has seen a byte (RFC 8446 section 6.2).
 _CLIENT_ALERTS = (
-    "CERTIFICATE_REQUIRED",
     "ALERT_BAD_CERTIFICATE",
     "ALERT_UNSUPPORTED_CERTIFICATE",
-    "ALERT_CERTIFICATE_",
+    "ALERT_CERTIFICATE_",  # required, revoked, expired, unknown
     "ALERT_UNKNOWN_CA",
     "ALERT_ACCESS_DENIED",
 )
@@ -123,8 +122,8 @@ def _explain_not_sent(causes: Sequence[BaseException], host: str, profile: Profi
                 return f"the TLS handshake failed ({_reason(error) or 'no reason given'})", "look into the server's log"
             case OSError(errno=int(number)) if number in _NETWORK:
                 return _NETWORK[number], f"check the network, and url: {edit}"
-            case httpx.UnsupportedProtocol() | httpx.InvalidURL() | UnicodeError():
-                return "its URL cannot be used", f"check url: {edit}"
+            case UnicodeError():
+                return "its name cannot be one", f"check the host in url: {edit}"
             case _:
                 continue
     return "the connection broke before it was set up", f"check url, and what stands between: {edit}"

@@ -79,16 +79,34 @@ def open_transport(profile: Profile, target: Url) -> tuple[httpx.AsyncBaseTransp
     return transport, f"the proxy {proxy.url.host}" + (f":{proxy.url.port}" if proxy.url.port else "")
 
 
-async def talk(
-    transport: httpx.AsyncBaseTransport,
-    way: Way,
-    method: str,
-    url: str,
-    headers: Sequence[tuple[str, str]],
-    body: bytes,
-) -> Answer | Unknown:
+def request(
+    profile: Profile, way: Way, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes
+) -> httpx.Request:
+    """Make a request that is traced by `way`.
+
+    Raises:
+        Unusable: httpx takes the URL for none.
+    """
+    ours = [
+        ("accept", "application/json"),  # alone: beside another type Laravel answers with web pages and redirects
+        ("accept-encoding", "identity"),
+        ("connection", "close"),
+        ("user-agent", user_agent()),
+    ]
+    try:
+        # No "timeout" extension: the caller bounds the whole exchange.
+        made = httpx.Request(method, url, headers=[*ours, *headers], content=body, extensions={"trace": way.trace})
+    except (httpx.InvalidURL, UnicodeError):  # the latter for punycode that decodes to nothing
+        raise trust.Unusable(
+            f"the URL of profile {profile.name} cannot be used", f"check url: pmcred profile edit {profile.name}"
+        ) from None
+    made.stream = _Body(body)
+    return made
+
+
+async def talk(transport: httpx.AsyncBaseTransport, request: httpx.Request, way: Way) -> Answer | Unknown:
     """Send one request and read its answer; what httpx and those below it raise passes through."""
-    response = await transport.handle_async_request(_request(way, method, url, headers, body))
+    response = await transport.handle_async_request(request)
     try:
         coding = response.headers.get("content-encoding", "identity")
         if coding.lower() != "identity":
@@ -118,7 +136,10 @@ async def close(thing: _Closable | None) -> None:
 @cache
 def user_agent() -> str:
     """Give the name under which pmcredd shows itself in servers' logs."""
-    return f"pmcredd/{pmcredd.__version__}"
+    try:
+        return f"pmcredd/{pmcredd.__version__}"
+    except ImportError:  # no metadata: in the middle of an upgrade, or run from a tree; no reason not to renew
+        return "pmcredd"
 
 
 class _Body(httpx.AsyncByteStream):
@@ -134,19 +155,6 @@ class _Body(httpx.AsyncByteStream):
         if not self._parts:
             raise StopAsyncIteration
         return self._parts.pop()
-
-
-def _request(way: Way, method: str, url: str, headers: Sequence[tuple[str, str]], body: bytes) -> httpx.Request:
-    ours = [
-        ("accept", "application/json"),  # alone: beside another type Laravel answers with web pages and redirects
-        ("accept-encoding", "identity"),
-        ("connection", "close"),
-        ("user-agent", user_agent()),
-    ]
-    # No "timeout" extension: the caller bounds the whole exchange.
-    request = httpx.Request(method, url, headers=[*ours, *headers], content=body, extensions={"trace": way.trace})
-    request.stream = _Body(body)
-    return request
 
 
 async def _read(response: httpx.Response) -> bytes | None:

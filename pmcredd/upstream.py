@@ -27,11 +27,8 @@ class Upstream:
 
     def __init__(self, *, transport_for_tests: "httpx.AsyncBaseTransport | None" = None) -> None:
         self._transport_for_tests = transport_for_tests
-        # The HTTP libraries log whole URLs, and at debug level headers.
-        for name in ("httpx", "httpcore"):
-            logger = logging.getLogger(name)
-            logger.setLevel(logging.CRITICAL + 1)
-            logger.propagate = False
+        for name in ("httpx", "httpcore"):  # they log whole URLs, and at debug level headers
+            logging.getLogger(name).propagate = False
 
     async def send(self, profile: Profile, request: TokenRequest) -> Answer | NotSent | Unknown:
         """Send a request for a token, within `profile.timeout` seconds from name resolution to the body's last byte."""
@@ -68,13 +65,14 @@ class Upstream:
         ours = self._transport_for_tests
         try:
             line, proxy = (ours, None) if ours else transport.open_transport(profile, target)
+            # Nobody knows how far another transport than httpcore's is: then the request may have left.
+            way = transport.Way(host, proxy, sent=ours is not None)
+            request = transport.request(profile, way, method, url, headers, body)
         except trust.Unusable as error:
             return NotSent(str(error), error.mend)
-        # Nobody knows how far another transport than httpcore's is: then the request may have left.
-        way = transport.Way(host, proxy, sent=ours is not None)
         with trio.move_on_after(profile.timeout):
             try:
-                return await transport.talk(line, way, method, url, headers, body)
+                return await transport.talk(line, request, way)
             except Exception as error:  # noqa: BLE001 - whatever a library raises: may the request have arrived?
                 return network_errors.failure(error, profile, host=host, peer=way.peer, sent=way.sent)
             finally:
@@ -94,14 +92,11 @@ def preload() -> None:
     import urllib.request  # noqa: F401 - for the proxies of the environment
 
     import httpcore  # noqa: F401 - httpx loads it with its first transport
-    import httpx
 
     from pmcredd import transport
 
     transport.user_agent()
     trust.trusting_the_system()
-    # Names beyond ASCII: httpx and the standard library have a codec each.
-    httpx.URL("https://bücher.example")
-    "bücher".encode("idna")
+    "bücher".encode("idna")  # a codec that loads with the first name beyond ASCII
     # What reads an answer loads its parser of dates late.
     server_date(Answer(200, {"date": "Thu, 01 Jan 1970 00:00:00 GMT"}, b""))

@@ -1,5 +1,7 @@
 """The way to the servers, against real sockets on loopback wherever a user has real sockets."""
 
+import errno
+import importlib.metadata
 import logging
 import os
 import socket
@@ -28,7 +30,7 @@ from pmcredd import oauth
 from pmcredd.oauth import Answer, TokenRequest
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
-from pmcredd.transport import MAX_BODY
+from pmcredd.transport import MAX_BODY, user_agent
 from pmcredd.upstream import NotSent, Unknown, Upstream
 
 CLIENT_SECRET = Secret("client-secret-0123456789")
@@ -231,6 +233,14 @@ async def test_a_name_that_cannot_be_looked_up(code: int, why: str) -> None:
     assert isinstance(result, NotSent)
     _assert_for_people(result, "nowhere.example")
     assert why in result.sentence
+
+
+@pytest.mark.parametrize("host", ["a" * 70 + ".example", "xn--0.example", "\u2603" * 70 + ".example"])
+async def test_a_name_that_cannot_be_one(host: str) -> None:
+    """What passes for a URL and not for a host name ends as a request that was not sent, and as no error of ours."""
+    result = await _ask(_profile_for(f"https://{host}"))
+    assert isinstance(result, NotSent)
+    assert "pmcred profile edit prod" in result.mend
 
 
 async def test_the_time_limit_covers_the_name_service() -> None:
@@ -666,8 +676,6 @@ async def test_loopback_in_plain_http_never_goes_through_a_proxy() -> None:
         (httpx.ConnectTimeout("x"), NotSent),
         (httpx.PoolTimeout("x"), NotSent),
         (httpx.ProxyError("x"), NotSent),
-        (httpx.UnsupportedProtocol("x"), NotSent),
-        (httpx.InvalidURL("x"), NotSent),
         (httpx.WriteError("x"), Unknown),
         (httpx.WriteTimeout("x"), Unknown),
         (httpx.ReadError("x"), Unknown),
@@ -677,6 +685,7 @@ async def test_loopback_in_plain_http_never_goes_through_a_proxy() -> None:
         (httpx.LocalProtocolError("x"), Unknown),
         (httpx.DecodingError("x"), Unknown),
         (OSError("x"), Unknown),
+        (ConnectionResetError(errno.ECONNRESET, "x"), Unknown),
         (RuntimeError("x"), Unknown),
         (ExceptionGroup("x", [ssl.SSLError("x")]), Unknown),
     ],
@@ -692,6 +701,33 @@ async def test_every_error_of_a_transport_is_one_of_two(error: Exception, kind: 
     result = await Upstream(transport_for_tests=httpx.MockTransport(fail)).send(profile, _request_for(profile))
     assert isinstance(result, kind)
     _assert_for_people(result, "pm.example")
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason", "code", "why"),
+    [
+        (ssl.SSLError, "BAD_SIGNATURE", 0, "the TLS handshake failed (BAD_SIGNATURE)"),
+        (ssl.SSLError, None, 0, "the TLS handshake failed (no reason given)"),
+        (ssl.SSLCertVerificationError, "CERTIFICATE_VERIFY_FAILED", 23, "its certificate does not pass (revoked)"),
+    ],
+)
+async def test_rare_failures_of_tls_say_what_openssl_says(
+    cause: type[ssl.SSLError], reason: str | None, code: int, why: str
+) -> None:
+    """What has no words of ours is told in OpenSSL's."""
+    error = cause(1, "x")
+    if reason:
+        error.reason = reason
+    if isinstance(error, ssl.SSLCertVerificationError):
+        error.verify_code, error.verify_message = code, "revoked"
+
+    def fail(_: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("x") from error
+
+    profile = _profile_for("https://pm.example")
+    result = await Upstream(transport_for_tests=httpx.MockTransport(fail)).send(profile, _request_for(profile))
+    assert isinstance(result, NotSent)
+    assert why in result.sentence
 
 
 async def test_a_server_that_is_slow_is_given_up_in_doubt(autojump_clock: trio.testing.MockClock) -> None:
@@ -733,12 +769,15 @@ async def test_a_complete_answer_is_not_lost_in_closing() -> None:
 # ---- what must not leak, what must not be needed ---------------------------------------------------------------------
 
 
-async def test_the_libraries_log_nothing(caplog: pytest.LogCaptureFixture, authority: trustme.CA, ca_file: str) -> None:
+async def test_the_libraries_log_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, authority: trustme.CA, ca_file: str
+) -> None:
     """With everything at debug level neither a secret nor a URL's query is logged: not on success, not on failure."""
-    for name in ("httpx", "httpcore"):  # as a program has them that configures logging before it opens an Upstream
-        logging.getLogger(name).setLevel(logging.NOTSET)
-        logging.getLogger(name).propagate = True
+    for name in ("httpx", "httpcore"):  # as they are before an Upstream is made
+        monkeypatch.setattr(logging.getLogger(name), "propagate", True)
     caplog.set_level(logging.DEBUG)
+    for name in ("httpx", "httpcore", "httpcore.http11", "httpcore.connection"):
+        caplog.set_level(logging.DEBUG, logger=name)
     async with serving(_answering, tls=_server_context(authority.issue_cert("127.0.0.1"))) as server:
         profile = replace(
             _profile_for(f"https://127.0.0.1:{server.port}"),
@@ -748,6 +787,7 @@ async def test_the_libraries_log_nothing(caplog: pytest.LogCaptureFixture, autho
         assert isinstance(await _ask(profile), Answer)
     failed = await _ask(profile)
     assert isinstance(failed, NotSent)
+    assert not [record for record in caplog.records if record.name.startswith(("httpx", "httpcore"))]
     told = caplog.text + repr(failed)
     for secret in (*SECRETS, "query-secret", "Basic ", "abc.def-ghi"):
         assert secret not in told
@@ -809,7 +849,7 @@ async def test_an_upgrade_on_disk_breaks_no_renewal(authority: trustme.CA, ca_fi
         serving(_answering, tls=_server_context(authority.issue_cert("127.0.0.1", "pm.example"))) as secure,
         serving(_tunnel_to(secure.port)) as proxy,
     ):
-        command = [sys.executable, "-c", textwrap.dedent(AFTER_AN_UPGRADE)]
+        command = [sys.executable, "-P", "-c", textwrap.dedent(AFTER_AN_UPGRADE)]
         result = await trio.run_process(
             [*command, plain.url, f"https://127.0.0.1:{secure.port}", proxy.url, ca_file],
             capture_stdout=True,
@@ -826,9 +866,24 @@ async def test_an_upgrade_on_disk_breaks_no_renewal(authority: trustme.CA, ca_fi
     ]
 
 
+async def test_a_version_that_nobody_knows_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of an upgrade the package's metadata is gone: requests go on without a version."""
+
+    def gone(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", gone)
+    user_agent.cache_clear()
+    async with serving(_answering) as server:
+        answer = await _ask(_profile_for(server.url))
+    user_agent.cache_clear()
+    assert isinstance(answer, Answer)
+    assert b"user-agent: pmcredd\r\n" in bytes(server.requests[0]).lower()
+
+
 def test_httpx_is_not_loaded_at_start() -> None:
     """The daemon answers its first `get` from the store before it has loaded an HTTP client."""
     late = "{'httpx', 'httpcore', 'truststore', 'email.utils'}"
     code = f"import sys; before = set(sys.modules); import pmcredd.upstream; print(*{late} & set(sys.modules) - before)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
