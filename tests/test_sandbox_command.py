@@ -149,10 +149,13 @@ class TestProcess:
         """A greeting on stdout, one line a request on stderr, no traceback, no secret, no small talk of the server."""
         with started() as process:
             assert process.stdout is not None
+            assert process.stderr is not None
             url = process.stdout.readline().removeprefix(READY).strip()
             assert login(url) == 200
             process.send_signal(signal.SIGINT)
-            out, err = process.communicate(timeout=60)
+            # Not communicate(): it reads the pipe, past what the line above left in the buffer.
+            out, err = process.stdout.read(), process.stderr.read()
+            process.wait(60)
         assert process.returncode == 0
         assert "[profiles.sandbox]" in out
         (line,) = err.splitlines()
