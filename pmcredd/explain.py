@@ -10,6 +10,7 @@ from pmcredd.dialects import Answer, Meaning, Said
 from pmcredd.profiles import Grant, Profile
 
 _PARAMETER = re.compile(r"Check the `([a-z_]{1,40})` parameter")
+_BOILERPLATE = "The request is missing a required parameter, includes"  # RFC 6749's words for any invalid_request
 _OURS = ("client_id", "client_secret", "username", "password", "scope")  # parameters that a profile sets
 
 
@@ -31,6 +32,8 @@ class Case:
 def sentence(case: Case) -> str:
     """Say what the server refused, and quote it."""
     parts = [case.said.text.rstrip(". "), case.said.hint]
+    if case.said.hint and case.said.text.startswith(_BOILERPLATE):
+        del parts[0]
     quoted = case.words("; ".join(part for part in parts if part)) if case.meaning is not Meaning.REDIRECT else ""
     code = case.words(case.said.error)[:60]
     status = f"({case.answer.status} {code})" if code else f"({case.answer.status})"
@@ -85,8 +88,8 @@ def mend(case: Case) -> str:
             return f"check client_id and client_secret: {edit}; {_client_trap(case, clients)}{_other_generation(case)}"
         case Meaning.BAD_USER:
             return (
-                f"check username (not the e-mail address) and password: {edit}; a user who signs in by SSO or LDAP "
-                'only has no password here: use grant = "authorization_code"'
+                f"check username (not the e-mail address) and password: {edit}; a user of SSO or LDAP has no "
+                'password of ProcessMaker\'s own: use grant = "authorization_code"'
             )
         case Meaning.GRANT_NOT_ALLOWED if case.said.error == "unauthorized_client":
             return f"allow the client this grant in {clients}, or use another client: {edit}"

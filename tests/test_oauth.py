@@ -816,6 +816,13 @@ def test_the_server_s_own_words_are_quoted() -> None:
     )
 
 
+def test_a_hint_is_quoted_without_the_boilerplate_before_it() -> None:
+    """Three lines of RFC 6749 that say nothing do not hide the word that does."""
+    found = _read(_league(400, "invalid_request", INVALID, "Check the `username` parameter"))
+    assert isinstance(found, Refusal)
+    assert ': "Check the `username` parameter" (400 invalid_request)' in found.sentence
+
+
 # ---- redirects -------------------------------------------------------------------------------------------------------
 
 
