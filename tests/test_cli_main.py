@@ -245,7 +245,7 @@ def test_the_fast_verbs_import_nothing_heavy(user: User) -> None:
         "print(*set(sys.modules) - before, file=sys.stderr)"
     )
     ended = subprocess.run(
-        [sys.executable, "-c", code], env=user.environ, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-P", "-c", code], env=user.environ, capture_output=True, text=True, check=True, timeout=60
     )
     heavy = {
         "trio",

@@ -19,7 +19,7 @@ process.harden()
 import ctypes
 print(ctypes.CDLL(None).prctl(3), resource.getrlimit(resource.RLIMIT_CORE), oct(os.umask(0)))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout == "0 (0, 0) 0o77\n"
 

@@ -24,7 +24,7 @@ from pmcredd.sandbox.greeting import READY, greeting, profiles_toml, ready_line
 from pmcredd.sandbox.instances import PASSWORD, Sandbox
 from pmcredd.sandbox.settings import Settings
 
-COMMAND = [sys.executable, "-m", "pmcredd.sandbox"]
+COMMAND = [sys.executable, "-P", "-m", "pmcredd.sandbox"]
 LOGIN = {
     "grant_type": "password",
     "client_id": "2",

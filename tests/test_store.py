@@ -246,7 +246,7 @@ except StoreProblem as problem:
 print(sorted(store.load([identity(profile("prod"))])) == [identity(profile("prod"))])
 """
     done = subprocess.run(
-        [sys.executable, "-c", script, path],
+        [sys.executable, "-P", "-c", script, path],
         env={"PYTHONPATH": os.path.dirname(__file__), "PATH": os.environ["PATH"]},
         capture_output=True,
         text=True,

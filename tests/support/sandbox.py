@@ -65,7 +65,7 @@ class SandboxProcess:
 @contextmanager
 def sandbox_process(*options: str) -> Iterator[SandboxProcess]:
     """Start a sandbox on a free loopback port; it is ended by its own pid."""
-    command = [sys.executable, "-m", "pmcredd.sandbox", "--quiet", *options]
+    command = [sys.executable, "-P", "-m", "pmcredd.sandbox", "--quiet", *options]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
