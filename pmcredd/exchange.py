@@ -9,7 +9,7 @@ import hashlib
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -119,7 +119,8 @@ class Exchange:
             result = oauth.read_answer(prepared.profile, prepared.request, answer, now=wall, secrets=prepared.secrets)
         await self._end_tries(prepared, result)
         if isinstance(result, oauth.Token):
-            return Issued(serial, Held(result, issued))
+            # These grants ask anew, which disturbs nobody; a refresh token that is never used is only one more secret.
+            return Issued(serial, Held(replace(result, refresh_token=None), issued))
         if isinstance(result, NotSent | Unknown):
             return Failed(serial, Problem(result.sentence, result.mend))
         return self._refusal(prepared.profile, serial, result)

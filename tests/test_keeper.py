@@ -453,6 +453,15 @@ async def test_a_token_survives_a_restart(autojump_clock: MockClock, tmp_path: P
     assert len(server.requests) == 1
 
 
+async def test_a_refresh_token_of_a_grant_that_asks_anew_is_dropped(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """What will never be used is not kept: the password grant's refresh token is not in the store."""
+    answer = {"token_type": "Bearer", "access_token": "t", "expires_in": 60, "refresh_token": "def502-refresh"}
+    async with keeping(tmp_path, PROD, server=Server(script=[httpx.Response(200, json=answer)])) as world:
+        await world.get()
+        assert world.store.load([identity(PROD)])[identity(PROD)].held.token.refresh_token is None
+    assert b"def502-refresh" not in (tmp_path / "state.db").read_bytes()
+
+
 async def test_a_full_disk_loses_no_token(
     autojump_clock: MockClock, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
