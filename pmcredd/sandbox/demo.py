@@ -8,6 +8,7 @@ import sysconfig
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,10 +86,8 @@ class _Story:
 
     async def _look_alike(self) -> str:
         self._command(f"{_SANDBOX} &")
-        # Its first line is whole, and its last: --quiet.
-        said = await self.stage.start(_SANDBOX, log="sandbox.log", ready=lambda text: text.endswith("\n"))
+        said = await self.stage.start(_SANDBOX, log="sandbox.log", ready=_names_itself)
         self._output(said)
-        _expect(said.startswith(READY), "the look-alike does not say where it listens")
         return said.removeprefix(READY).strip()
 
     async def _daemon(self, url: str) -> None:
@@ -169,6 +168,10 @@ class _Story:
             _say(f" {line if len(line) < _WIDTH else f'{line[: _WIDTH - 5]} ...'}")
 
 
+def _names_itself(said: str) -> bool:
+    return said.startswith(READY) and said.endswith("\n")
+
+
 def _say(text: str = "") -> None:
     print(text, flush=True)  # at once: nobody is to wait for a step that is done, and a reader who left is noticed
 
@@ -190,10 +193,10 @@ def _send(url: str, headers: Mapping[str, str], body: str | None) -> tuple[int, 
     with granted(f"reach {url}"):
         try:
             with opener.open(request, timeout=_HTTP_SECONDS) as answer:
-                return answer.status, answer.read().decode()
+                return answer.status, answer.read().decode(errors="replace")
         except urllib.error.HTTPError as error:
             with error:
-                return error.code, error.read().decode()
+                return error.code, error.read().decode(errors="replace")
         except http.client.HTTPException as error:
             raise OSError(f"the answer is not HTTP: {error}") from error
 
@@ -212,4 +215,6 @@ def _as_typed(scripts: Path) -> str:
     ours, found = scripts / "pmcred", shutil.which("pmcred")
     if found and os.path.realpath(found) == os.path.realpath(ours):
         return "pmcred"
-    return str(ours.relative_to(Path.cwd()) if ours.is_relative_to(Path.cwd()) else ours)
+    with suppress(OSError, ValueError):  # the working directory is gone, or elsewhere
+        return str(ours.relative_to(Path.cwd()))
+    return str(ours)

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -173,7 +173,7 @@ def _directory() -> Iterator[Path]:
     try:
         yield directory
     finally:
-        with granted(f"remove {directory}", f"rm -r {directory}"):
+        with granted(f"remove {directory}", f"rm -r {directory}"), suppress(FileNotFoundError):  # gone is gone
             shutil.rmtree(directory)
 
 
