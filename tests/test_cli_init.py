@@ -96,7 +96,7 @@ def test_a_profile_is_made_by_answering_and_its_token_is_one_command_away(user: 
         terminal.answer("User name: ", "demo")
         terminal.answer("Keep it in [file]: ", "profile")
         terminal.answer("Password (not shown): ", PASSWORD)
-        terminal.expect("It works.")
+        terminal.expect("It works; its token is good for ")
         terminal.expect(f"Wrote {user.profiles_d}/prod.toml.")
         terminal.expect("No daemon runs")
         terminal.expect("systemd-run --user")
@@ -128,10 +128,13 @@ def test_a_secret_may_stay_where_a_command_finds_it(user: User, sandbox: Sandbox
         terminal.expect("cannot be split into words")
         terminal.answer("Command that prints the client secret: ", "false")
         terminal.expect("try: ")
-        terminal.answer("Command that prints the client secret: ", f"echo '{CLIENT_SECRET}'")
-        terminal.answer("Keep it in [file]: ", "c")
-        terminal.answer("Command that prints the password: ", f"echo {PASSWORD}")
-        terminal.expect("It works.")
+        terminal.answer("Command that prints the client secret [false]: ", f"echo '{CLIENT_SECRET}'")
+        terminal.answer("Keep it in [command]: ", "c")
+        terminal.answer("Command that prints the password: ", "echo wrong")
+        terminal.answer("What now? [correct]: ", "")
+        terminal.answer("User name [demo]: ", "")
+        terminal.answer("Command that prints the password [echo wrong]: ", f"echo {PASSWORD}")
+        terminal.expect("It works; its token is good for ")
         assert terminal.end() == 0
     assert written(user, "p")["client_secret"] == {"command": ["echo", CLIENT_SECRET]}
     assert files(user) == ["profiles.d/p.toml"]
@@ -167,7 +170,7 @@ def test_a_refused_password_may_be_corrected_and_each_try_is_a_persons(user: Use
         terminal.answer("What now? [correct]: ", "")
         terminal.answer("User name [dmeo]: ", "demo")
         terminal.answer("Password (not shown): ", PASSWORD)
-        terminal.expect("It works.")
+        terminal.expect("It works; its token is good for ")
         assert terminal.end() == 0
         assert "profile edit p" not in terminal.screen.replace("pmcred profile edit p.toml", "")
     assert len(sandbox.log()) == tries + 3
@@ -217,7 +220,8 @@ def test_a_wrong_address_is_asked_again_or_kept(user: User, sandbox: SandboxProc
         terminal.answer("Use this address all the same? [y/N] ", "n")
         terminal.answer("(as in the browser): ", f"https://127.0.0.1:{port}")
         terminal.answer("Use this address all the same? [y/N] ", "y")
-        terminal.answer("Which generation of ProcessMaker is it? [4]: ", "3")
+        terminal.answer("Generation [4]: ", "2")
+        terminal.answer("Generation [4]: ", "3")
         terminal.answer("Workspace [workflow]: ", "a b")
         terminal.expect("  That ")
         terminal.answer("Workspace [workflow]: ", "")
@@ -251,7 +255,7 @@ def test_processmaker_3_is_known_by_its_pages(user: User, sandbox: SandboxProces
         terminal.answer("Client id: ", PM3_ID)
         terminal.answer("Client secret (not shown): ", PM3_SECRET)
         terminal.answer("Password (not shown): ", PASSWORD)
-        terminal.expect("It works.")
+        terminal.expect("It works; its token is good for ")
         assert terminal.end() == 0
     assert written(user, "127")["generation"] == 3
     assert written(user, "127")["workspace"] == "workflow"
@@ -268,9 +272,58 @@ def test_a_wrong_address_may_be_corrected_after_the_test(user: User, sandbox: Sa
         terminal.expect("type the address anew")
         terminal.answer("What now? [correct]: ", "")
         terminal.answer("(as in the browser): ", sandbox.url)
-        terminal.expect("It works.")
+        terminal.expect("It works; its token is good for ")
         assert terminal.end() == 0
     assert written(user, "p")["url"] == sandbox.url
+
+
+def test_what_a_generation_cannot_do_is_not_offered(user: User, sandbox: SandboxProcess) -> None:
+    """ProcessMaker 3 has no personal access tokens: told at once, not after all the other questions."""
+    flags = ("--url", f"{sandbox.url}/sysworkflow", "--grant", "personal_access_token")
+    ended = user.run("init", *flags, "--name", "p")
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(
+        "pmcred: ProcessMaker 3 has no personal access tokens\n  try: --grant password or --grant client_credentials\n"
+    )
+    with init(user, *flags, "--name", "p") as terminal:
+        terminal.expect("ProcessMaker 3 has no personal access tokens.")
+        terminal.expect("Grant [password]: ")
+        assert "a token that a user made" not in terminal.screen
+        terminal.type("\x03", enter=False)
+        assert terminal.end() == 130
+
+
+def test_a_refused_secret_is_asked_for_where_it_was(user: User, sandbox: SandboxProcess) -> None:
+    """Typed ones are typed again, into the same place; one from a flag may now be kept elsewhere."""
+    wrong = user.home / "wrong"
+    wrong.write_text("wrong")
+    wrong.chmod(0o600)
+    flags = ("--url", sandbox.url, *FLAGS, "--client-secret-file", str(wrong))
+    with init(user, *flags) as terminal:
+        terminal.answer("Keep it in [file]: ", "profile")
+        terminal.answer("Password (not shown): ", "nonsense")
+        terminal.answer("What now? [correct]: ", "")
+        terminal.answer("Client id [2]: ", "")
+        terminal.expect("Where shall the client secret be kept?")
+        terminal.answer("Keep it in [profile]: ", "file")
+        terminal.answer("Client secret (not shown): ", CLIENT_SECRET)
+        terminal.answer("What now? [correct]: ", "")
+        terminal.answer("User name [demo]: ", "")
+        terminal.answer("Password (not shown): ", PASSWORD)
+        terminal.expect("It works")
+        assert terminal.end() == 0
+    assert written(user, "p")["password"] == PASSWORD
+    assert files(user) == ["profiles.d/p.toml", "secrets/p-client_secret"]
+
+
+def test_a_narrow_terminal_gets_whole_words(user: User) -> None:
+    """Long lines are broken between words, below the words they explain."""
+    narrow = ["/bin/sh", "-c", "stty cols 60; exec " + PMCRED + " init --no-test --url https://h.example --name p"]
+    with PseudoTerminal(narrow, user.environ) as terminal:
+        terminal.expect("\n  1  password               as a ProcessMaker user, whose\n")
+        terminal.expect(" " * 26 + "name and password you know\n")
+        terminal.type("\x03", enter=False)
+        assert terminal.end() == 130
 
 
 def test_client_credentials_are_warned_about_before_anything_is_typed(user: User, sandbox: SandboxProcess) -> None:
@@ -288,7 +341,7 @@ def test_client_credentials_are_warned_about_before_anything_is_typed(user: User
     with init(user, *flags, "--grant", "client_credentials", "--client-id", "4", "--store-secrets", "file") as terminal:
         terminal.answer("Go on all the same? [y/N] ", "y")
         terminal.answer("Client secret (not shown): ", "fake-secret-credentials-xxxxxxxxxxxxxxxx")
-        terminal.expect("It works.")
+        terminal.expect("It works; its token is good for ")
         assert terminal.end() == 0
 
 
@@ -306,7 +359,7 @@ def test_a_personal_access_token_is_shown_to_the_server(user: User, sandbox: San
         terminal.expect("no bearer token may hold")
         terminal.answer("What now? [correct]: ", "")
         terminal.answer("Personal access token (not shown): ", token)
-        terminal.expect("It works.")
+        terminal.expect("It works; its token is good for ")
         assert terminal.end() == 0
         assert token not in terminal.screen
     assert (user.config / "secrets" / "p-token").read_text() == f"{token}\n"
@@ -369,7 +422,7 @@ def test_every_answer_can_be_a_flag(user: User, sandbox: SandboxProcess) -> None
     ended = piped(user, f"{CLIENT_SECRET}\n{PASSWORD}\n", "--url", sandbox.url, *FLAGS, *STDIN)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout == "  pmcred get p\n"
-    assert "It works." in ended.stderr
+    assert "It works; its token is good for " in ended.stderr
     assert files(user) == ["profiles.d/p.toml", "secrets/p-client_secret", "secrets/p-password"]
 
 
@@ -473,7 +526,7 @@ def test_mistakes_in_other_files_are_told_and_hold_nobody_up(user: User, sandbox
         terminal.expect("Wrote ")
         terminal.expect("warning: other profiles have a mistake:")
         terminal.expect("The daemon keeps the profiles that it has until that is mended.")
-        terminal.expect("Next:\n  pmcred reload\n  pmcred get p\n")
+        terminal.expect("Next, when that is mended:\n  pmcred reload\n  pmcred get p\n")
         assert terminal.end() == 0
     assert written(user, "p")["username"] == "demo"
 

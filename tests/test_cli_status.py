@@ -1,6 +1,7 @@
 """pmcred status: what people and programs read about each profile."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,15 @@ NEW = {
     "generation": "4",
     "grant": "client_credentials",
     "state": "no-token",
+    "renew_at": str(NOW - 5),
 }
-UNSURE = NEW | {"profile": "unsure", "state": "live", "renew_at": str(NOW - 5)}
+UNSURE = {
+    "profile": "unsure",
+    "url": "https://x.example",
+    "generation": "4",
+    "grant": "personal_access_token",
+    "state": "live",
+}
 
 
 @pytest.fixture
@@ -73,13 +81,27 @@ def test_a_line_for_each_profile_and_below_it_what_ails_it(user: User, capsys: p
     with daemon(user, LIVE, STOPPED, NEW, UNSURE):
         assert main(["status"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "PROFILE  STATE     TOKEN                     NEXT    GRANT               URL",
-        "prod     live      good, ends in 3 h 20 min  in 2 h  password            https://acme.processmaker.net",
-        "legacy   stopped   expired 2 min ago         -       password            https://bpm.example.org",
+        "PROFILE  STATE     TOKEN               RENEWS  GRANT                  URL",
+        "prod     live      ends in 3 h 20 min  in 2 h  password               https://acme.processmaker.net",
+        "legacy   stopped   expired 2 min ago   -       password               https://bpm.example.org",
         "    the server refused?[31m the user",
         "    try: pmcred profile edit legacy",
-        "new      no-token  -                         -       client_credentials  https://x.example",
-        "unsure   live      good, no end told         now     client_credentials  https://x.example",
+        "new      no-token  -                   now     client_credentials     https://x.example",
+        "unsure   live      end unknown         -       personal_access_token  https://x.example",
+    ]
+
+
+@pytest.mark.parametrize("state", ["stopped", "needs-login", "waiting"])
+def test_a_token_that_outlives_its_renewal_is_told(
+    user: User, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    """Both are said: that nothing renews it, and until when nobody needs to hurry."""
+    monkeypatch.setattr(time, "localtime", time.gmtime)
+    with daemon(user, STOPPED | {"state": state, "expires_at": str(NOW + 3600)}):
+        assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:4] == [
+        f"    {state}; the token still works until 2027-01-15 09:00",
+        "    the server refused?[31m the user",
     ]
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmcredd.cli import questions, terminal
-from pmcredd.cli.terminal import Cell, clean, colour_wanted, duration, paint, table, when
+from pmcredd.cli.terminal import Cell, clean, colour_wanted, duration, fold, paint, table, when
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +33,7 @@ HOUR, DAY = 3600, 86400
         (60 * DAY, "60 days"),
         (61 * DAY, "2 months"),
         (31_536_000 - 20 * DAY, "11 months"),
-        (31_536_000, "11 months"),
+        (31_536_000, "12 months"),
         (800 * DAY, "2 years"),
     ],
 )
@@ -73,6 +73,21 @@ def test_text_from_elsewhere_cannot_steer_the_terminal() -> None:
     """Escape sequences, line breaks and overrides of the reading direction come out as question marks."""
     assert clean("a\x1b[2Jb\nc\u202ed\x9b") == "a?[2Jb?c?d?"
     assert clean("Zürich: ordinary text") == "Zürich: ordinary text"
+
+
+@pytest.mark.parametrize(
+    ("line", "width", "hang", "lines"),
+    [
+        ("  one two three", 0, 0, ["  one two three"]),
+        ("  one two three", 15, 0, ["  one two three"]),
+        ("  one two three", 11, 2, ["  one two", "    three"]),
+        ("see /a/very-long/path-that-is-whole now", 12, 0, ["see", "/a/very-long/path-that-is-whole", "now"]),
+        ("", 1, 0, [""]),
+    ],
+)
+def test_long_lines_are_broken_between_words(line: str, width: int, hang: int, lines: list[str]) -> None:
+    """A path can still be copied."""
+    assert fold(line, width, hang=hang).split("\n") == lines
 
 
 class _Tty(io.StringIO):

@@ -3,13 +3,14 @@
 import base64
 import json
 import os
+import time
 
 import httpx
 import pytest
 import trio
 
 from pmcredd.cli.errands import run_async
-from pmcredd.cli.trial import Failed, try_profile
+from pmcredd.cli.trial import Failed, Works, try_profile
 from pmcredd.profiles import CommandSecret, FileSecret, Grant, LiteralSecret, Profile
 from pmcredd.secret import Secret
 from pmcredd.upstream import Upstream
@@ -40,9 +41,9 @@ def server(*answers: httpx.Response | Exception) -> tuple[Upstream, list[httpx.R
     return Upstream(transport_for_tests=httpx.MockTransport(handle)), asked
 
 
-def failed(outcome: Failed | None) -> Failed:
+def failed(outcome: Works | Failed) -> Failed:
     """Take it that it failed; no secret is ever in what is told."""
-    assert outcome is not None
+    assert isinstance(outcome, Failed)
     assert SECRET.reveal() not in repr(outcome)
     return outcome
 
@@ -71,6 +72,17 @@ async def test_each_refusal_says_what_to_correct(
     assert (outcome.exit_status, outcome.correct, outcome.counts) == (status, correct, counts)
     assert outcome.sentence
     assert len(asked) == 1
+
+
+async def test_it_is_told_how_long_the_token_lives() -> None:
+    """As the server says, or the token itself."""
+    upstream, _ = server(httpx.Response(200, json={"access_token": "a", "token_type": "Bearer", "expires_in": 86400}))
+    assert await try_profile(upstream, CLIENT, {}, {}) == Works(86400)
+    upstream, _ = server(httpx.Response(200, json={}))
+    outcome = await try_profile(upstream, PERSONAL, {"token": jwt(sub="7", jti="ab", exp=time.time() + 1000)}, {})
+    assert isinstance(outcome, Works)
+    assert outcome.lives is not None
+    assert 900 < outcome.lives <= 1000
 
 
 async def test_a_wrong_password_is_the_users() -> None:
@@ -132,8 +144,11 @@ async def test_a_personal_token_is_shown_to_its_server(
     """It may always look at itself; where it does not say whose it is, at the list of users."""
     upstream, asked = server(answer)
     outcome = await try_profile(upstream, PERSONAL, {"token": token}, {})
-    assert (outcome.exit_status if outcome else None) == status
-    assert (outcome.correct if outcome else ()) == correct
+    if isinstance(outcome, Failed):
+        assert (outcome.exit_status, outcome.correct) == (status, correct)
+    else:
+        assert status is None
+        assert outcome == Works(None)
     (request,) = asked
     assert request.url.raw_path.decode() == path
     assert request.headers["authorization"] == f"Bearer {token.reveal()}"

@@ -3,15 +3,12 @@
 from pmcredd.processmaker import GENERATIONS
 from pmcredd.profiles import Grant
 
-NOT_YET = "authorization_code, the login in a browser, is not in this version yet"
-
-GRANTS = (
-    (Grant.PASSWORD, "as a ProcessMaker user, whose name and password you know"),
-    (Grant.PERSONAL_ACCESS_TOKEN, "a token that a user made in ProcessMaker; nothing can renew it"),
-    (Grant.CLIENT_CREDENTIALS, "as an Auth Client alone; ProcessMaker 4 then answers 401 at /api/1.0"),
-    (Grant.AUTHORIZATION_CODE, "by a login in the browser: not in this version yet"),
-)
-"""The grants and what they mean for a person, the most useful one first."""
+_GRANTS = {
+    Grant.PASSWORD: "as a ProcessMaker user, whose name and password you know",
+    Grant.PERSONAL_ACCESS_TOKEN: "a token that a user made in ProcessMaker; nothing can renew it",
+    Grant.CLIENT_CREDENTIALS: "as an Auth Client alone, without a user",
+    Grant.AUTHORIZATION_CODE: "by a login in the browser: not in this version yet",
+}
 
 _ONE_CLIENT_PER_GRANT = "Use one client for one grant: a client with more boxes ticked fails in ways hard to explain."
 _WHERE_IT_IS = "The client id is the number in the list; the secret is beside it, to be copied."
@@ -44,6 +41,24 @@ _ADVICE = {
         "Such a token has no user: what belongs to a user will not work with it.",
     ),
 }
+
+
+def grants(generation: int) -> list[tuple[str, str]]:
+    """Give the grants that there are, the most useful one first, and what each means for a person."""
+    return [
+        (grant.value, about)
+        for grant, about in _GRANTS.items()
+        if generation != 3 or grant is not Grant.PERSONAL_ACCESS_TOKEN
+    ]
+
+
+def objection(generation: int, grant: Grant) -> str:
+    """Say why a grant cannot be had; empty if it can."""
+    if grant is Grant.AUTHORIZATION_CODE:
+        return "authorization_code, the login in a browser, is not in this version yet"
+    if grant is Grant.PERSONAL_ACCESS_TOKEN and generation == 3:
+        return "ProcessMaker 3 has no personal access tokens"
+    return ""
 
 
 def advice(generation: int, grant: Grant) -> list[str]:

@@ -60,11 +60,6 @@ class Draft:
             missing.append((Path(named), "# Profiles of your own; those that pmcred writes are in profiles.d.\n"))
         files.write_new([*missing, *secrets, (self.path(environ), self.text(environ))])
 
-    def drop_secret(self, key: str) -> None:
-        """Forget where a secret comes from."""
-        for place in (self.keys, self.filed, self.literal):
-            place.pop(key, None)
-
 
 def secret_file(environ: Mapping[str, str], name: str, key: str) -> Path:
     """Give the file for a secret that `pmcred` keeps."""

@@ -11,7 +11,7 @@ import trio
 
 from pmcredd import secret_sources
 from pmcredd.cli.detect import Address, Found, detect
-from pmcredd.cli.trial import Failed, try_profile
+from pmcredd.cli.trial import Failed, Works, try_profile
 from pmcredd.profiles import CommandSecret, Profile
 from pmcredd.secret import Secret
 from pmcredd.upstream import Upstream
@@ -24,10 +24,10 @@ def look_at(start: Address, transport: Profile) -> Found:
     return run_async(lambda: _with_upstream(lambda upstream: detect(upstream, start, transport)))
 
 
-def try_out(profile: Profile, known: Mapping[str, Secret], withhold: Collection[str]) -> Failed | None:
-    """Try a profile, with the secrets that are `known`; None if it works. `withhold` as in `try_profile`."""
+def try_out(profile: Profile, known: Mapping[str, Secret], withhold: Collection[str]) -> Works | Failed:
+    """Try a profile, with the secrets that are `known`; `withhold` as in `try_profile`."""
 
-    def attempt(upstream: Upstream) -> Awaitable[Failed | None]:
+    def attempt(upstream: Upstream) -> Awaitable[Works | Failed]:
         return try_profile(upstream, profile, known, os.environ, withhold=withhold)
 
     return run_async(lambda: _with_upstream(attempt))

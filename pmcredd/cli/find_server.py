@@ -8,7 +8,7 @@ from pmcredd.cli.detect import Address, address
 from pmcredd.cli.draft import Draft
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.profile import check
-from pmcredd.cli.questions import Respondent, choose, confirm
+from pmcredd.cli.questions import Respondent, ask, confirm
 from pmcredd.cli.terminal import clean, say
 from pmcredd.cli.validate import Checker
 from pmcredd.profiles import BadUrl, Grant, Profile
@@ -96,5 +96,7 @@ def _transport(start: Address, keys: Mapping[str, object], checker: Checker) -> 
 
 
 def _ask_generation() -> int:
-    options = [("4", "the present one: its pages have no workspace in their address"), ("3", "")]
-    return int(choose("Which generation of ProcessMaker is it?", options, default="4"))
+    while True:
+        say("Is it ProcessMaker 4, or 3 (whose pages have /sysworkflow or the like in their address)?")
+        if (answer := ask("Generation", default="4")) in ("3", "4"):
+            return int(answer)

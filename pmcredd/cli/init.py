@@ -10,15 +10,15 @@ from pmcredd.cli.interview import Interview, called
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.profile import Told, check, tell_daemon, warn_of_others
 from pmcredd.cli.questions import choose
-from pmcredd.cli.terminal import clean, say
-from pmcredd.cli.trial import Failed
+from pmcredd.cli.terminal import clean, duration, say
+from pmcredd.cli.trial import Failed, Works
 from pmcredd.cli.validate import Checker
 from pmcredd.profiles import secret_variables
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_START = 'pmcredd   (in a terminal of its own; or: systemd-run --user --unit=pmcredd "$(command -v pmcredd)")'
+_BACKGROUND = 'systemd-run --user --unit=pmcredd "$(command -v pmcredd)"'
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -51,11 +51,13 @@ def _run(args: argparse.Namespace) -> int:
     say(f"Wrote {draft.path(os.environ)}.")
     told = tell_daemon(args)
     say()
-    say("Next:")
-    if told is Told.KEPT:
-        say("  pmcred reload")
-    if told is Told.ABSENT:
-        say(f"  {_START}")
+    match told:
+        case Told.READ:
+            say("Next:")
+        case Told.KEPT:
+            say("Next, when that is mended:\n  pmcred reload")
+        case Told.ABSENT:
+            say(f"Next, in a terminal of its own:\n  pmcredd\nor in the background:\n  {_BACKGROUND}\nThen:")
     print(f"  pmcred get {draft.name}")
     return 0
 
@@ -71,15 +73,15 @@ def _test(interview: Interview, draft: Draft, checker: Checker) -> None:
         profiles = check(draft, checker).profiles
         profile = profiles[draft.name]
         say(f"Testing the profile against {profile.url} ...")
-        failed = errands.try_out(profile, interview.known, secret_variables(profiles.values()))
-        if failed is None:
-            say("It works.")
+        outcome = errands.try_out(profile, interview.known, secret_variables(profiles.values()))
+        if isinstance(outcome, Works):
+            say("It works." if outcome.lives is None else f"It works; its token is good for {duration(outcome.lives)}.")
             return
         if not interview.person:
-            raise Problem(f"{failed.sentence}; nothing was written", failed.mend, exit_status=failed.exit_status)
-        match _what_now(failed):
+            raise Problem(f"{outcome.sentence}; nothing was written", outcome.mend, exit_status=outcome.exit_status)
+        match _what_now(outcome):
             case "correct":
-                interview.correct(draft, failed.correct)
+                interview.correct(draft, outcome.correct)
             case "write":
                 return
             case "quit":

@@ -2,12 +2,13 @@
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pmcredd import secret_sources
 from pmcredd.cli import errands
-from pmcredd.cli.advice import GRANTS, NOT_YET, advice
+from pmcredd.cli.advice import advice, grants, objection
 from pmcredd.cli.draft import SECRETS, Draft, flag, given, piped, secret_file, words_of
 from pmcredd.cli.find_server import ask_address, find_server
 from pmcredd.cli.problem import Problem
@@ -45,6 +46,7 @@ class Interview:
         self._who = Respondent(interactive(), yes=args.yes)
         self._keys = given(args)
         self._piped = piped(args)
+        self._place = "file"  # where the last secret went, and so most likely the next one
         self.known: dict[str, Secret] = {}
 
     @property
@@ -57,7 +59,7 @@ class Interview:
         server = find_server(self._who, self._keys, self._checker, look=not self._args.no_test)
         self._keys |= {"url": server.url, "generation": server.generation}
         draft = Draft(self._name(server.url), self._keys)
-        grant = self._grant(self._keys.get("grant"))
+        grant = self._grant(self._keys.get("grant"), server.generation)
         self._keys["grant"] = grant.value
         self._advise(grant, server.generation)
         for key, about in PROFILE_KEYS.items():
@@ -74,8 +76,7 @@ class Interview:
         """Ask anew for these keys of a draft."""
         for key in keys:
             if key in SECRETS:
-                self.known.pop(key, None)
-                self._secret(draft, key)
+                self._correct_secret(draft, key)
             elif key == "url":
                 self._keys["url"] = ask_address(self._who).url
             else:
@@ -102,20 +103,21 @@ class Interview:
             else:
                 return name
 
-    def _grant(self, chosen: object) -> Grant:
+    def _grant(self, chosen: object, generation: int) -> Grant:
+        options = grants(generation)
         while True:
             if chosen is None:
                 if not self.person:
                     raise need_answer("--grant")
                 say("How is the token got?")
-                options = [(grant.value, about) for grant, about in GRANTS]
                 chosen = choose("Grant", options, default=Grant.PASSWORD.value)
             grant = Grant(str(chosen))
-            if grant is not Grant.AUTHORIZATION_CODE:
+            if not (wrong := objection(generation, grant)):
                 return grant
             if not self.person:
-                raise Problem(NOT_YET, "--grant password, or --grant personal_access_token", exit_status=2)
-            say(f"  {NOT_YET}.")
+                others = [f"--grant {word}" for word, _ in options if not objection(generation, Grant(word))]
+                raise Problem(wrong, " or ".join(others), exit_status=2)
+            say(f"  {wrong}.")
             chosen = None
 
     def _advise(self, grant: Grant, generation: int) -> None:
@@ -142,7 +144,6 @@ class Interview:
     # Secrets
 
     def _secret(self, draft: Draft, key: str) -> None:
-        draft.drop_secret(key)
         if key in self._piped:
             place = draft.literal if self._args.store_secrets == "profile" else draft.filed
             place[key] = self.known[key] = self._piped.pop(key)
@@ -150,11 +151,27 @@ class Interview:
         if not self.person:
             raise need_answer(f"{flag(key)}-file, {flag(key)}-command or {flag(key)}-stdin")
         where = self._args.store_secrets or ("file" if self._args.yes else self._choose_place(draft.name, key))
+        self._fetch(draft, key, where)
+
+    def _fetch(self, draft: Draft, key: str, where: str) -> None:
         if where == "command":
             self._keys[key] = {"command": self._command(key)}
             return
         secret = self.known[key] = ask_secret(_QUESTIONS[key])
         (draft.literal if where == "profile" else draft.filed)[key] = secret
+
+    def _correct_secret(self, draft: Draft, key: str) -> None:
+        """Ask for a secret anew, where it was; for one whose source a flag named, ask where it shall be, too."""
+        self.known.pop(key, None)
+        if key in draft.filed or key in draft.literal:
+            self._fetch(draft, key, "file" if key in draft.filed else "profile")
+            return
+        source = self._keys.get(key)
+        if isinstance(source, dict) and "command" in source:
+            self._fetch(draft, key, "command")
+            return
+        self._keys.pop(key, None)
+        self._secret(draft, key)
 
     def _choose_place(self, name: str, key: str) -> str:
         say(f"Where shall the {_QUESTIONS[key].lower()} be kept?")
@@ -163,12 +180,16 @@ class Interview:
             ("command", "it stays where it is; a command prints it, such as: pass show pm/prod"),
             ("profile", "you type it now; it stands in the profile itself"),
         ]
-        return choose("Keep it in", options, default="file")
+        self._place = choose("Keep it in", options, default=self._place)
+        return self._place
 
     def _command(self, key: str) -> list[str]:
+        source = self._keys.get(key)
+        before = shlex.join(source["command"]) if isinstance(source, dict) and "command" in source else ""
         while True:
             try:
-                command = words_of(ask(f"Command that prints the {_QUESTIONS[key].lower()}"))
+                command = words_of(ask(f"Command that prints the {_QUESTIONS[key].lower()}", default=before))
+                before = shlex.join(command)
                 self.known[key] = errands.read_command(command, self._withhold())
             except Problem as problem:
                 say(f"  {problem.message}")

@@ -77,7 +77,7 @@ def choose(question: str, options: Sequence[tuple[str, str]], *, default: str) -
     """Let a person choose one of (word, explanation) by its number, its word or the word's beginning."""
     width = max(len(word) for word, _ in options)
     for number, (word, explanation) in enumerate(options, 1):
-        say(f"  {number}  {word:<{width}}  {explanation}".rstrip())
+        say(f"  {number}  {word:<{width}}  {explanation}".rstrip(), hang=len(f"{number}  ") + width + 2)
     words = [word for word, _ in options]
     while True:
         answer = ask(question, default=default)

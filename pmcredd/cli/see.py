@@ -22,6 +22,7 @@ _COLOURS = {
     "needs-login": RED,
     "stopped": RED,
 }
+_TROUBLED = frozenset({"waiting", "needs-login", "stopped"})
 _TIMES = frozenset({"expires_at", "good_until", "renew_at", "started"})
 _NUMBERS = _TIMES | {"generation", "pid"}
 
@@ -60,11 +61,13 @@ def _lines(daemon: Block, blocks: Sequence[Block], *, now: float, colour: bool) 
     lines = [*_own_problems(daemon, blocks, colour=colour)]
     if not blocks:
         return [*lines, "No profiles yet. To make one: pmcred init"]
-    head = [Cell(title, BOLD) for title in ("PROFILE", "STATE", "TOKEN", "NEXT", "GRANT", "URL")]
+    head = [Cell(title, BOLD) for title in ("PROFILE", "STATE", "TOKEN", "RENEWS", "GRANT", "URL")]
     first, *rest = table([head, *(_row(block, now) for block in blocks)], colour=colour)
     lines.append(first)
     for line, block in zip(rest, blocks, strict=True):
         lines.append(line)
+        if living := _living(block, now):
+            lines.append(f"    {block['state']}; {living}")
         if error := block.get("last_error"):
             lines.append(paint(Cell(f"    {clean(error)}", _COLOURS.get(block.get("state", ""), RED)), colour=colour))
         if hint := block.get("hint"):
@@ -104,8 +107,16 @@ def _token(block: Block, now: float) -> Cell:
     expiry = _moment(block, "expires_at")
     if expiry is None:
         # A server need not say how long its tokens live (RFC 6749 section 5.1).
-        return Cell("good, no end told") if block.get("state") == "live" else Cell("-", DIM)
-    return Cell(f"good, ends {when(expiry, now)}") if expiry > now else Cell(f"expired {when(expiry, now)}", YELLOW)
+        return Cell("end unknown") if block.get("state") == "live" else Cell("-", DIM)
+    return Cell(f"ends {when(expiry, now)}") if expiry > now else Cell(f"expired {when(expiry, now)}", YELLOW)
+
+
+def _living(block: Block, now: float) -> str:
+    """Say that a token still works although its renewal does not; empty where there is nothing to say."""
+    expiry = _moment(block, "expires_at")
+    if block.get("state") not in _TROUBLED or expiry is None or expiry <= now:
+        return ""
+    return f"the token still works until {time.strftime('%Y-%m-%d %H:%M', time.localtime(expiry))}"
 
 
 def _moment(block: Block, key: str) -> int | None:

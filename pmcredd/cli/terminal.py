@@ -1,5 +1,6 @@
 """How the commands look: colour, tables, human times, and text from elsewhere made harmless."""
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def duration(seconds: float) -> str:
     if whole < 2 * _MONTH:
         return f"{whole // _DAY} days"
     if whole < 2 * _YEAR:
-        return f"{int(whole / _MONTH)} months"
+        return f"{round(whole / _MONTH)} months"  # a token of 365 days lives 12 of them
     return f"{int(whole / _YEAR)} years"
 
 
@@ -75,9 +76,36 @@ def when(moment: float, now: float) -> str:
     return f"in {duration(distance)}" if distance > 0 else f"{duration(-distance)} ago"
 
 
-def say(text: str = "") -> None:
-    """Tell a person something; on stderr, for stdout belongs to results."""
-    print(text, file=sys.stderr)
+def say(text: str = "", *, hang: int = 0) -> None:
+    """Tell a person something; on stderr, for stdout belongs to results.
+
+    On a terminal, lines that are too long are broken between words; what follows is indented as the line is, and by
+    `hang` columns more.
+    """
+    try:
+        width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 0
+    except OSError:
+        width = 0
+    print("\n".join(fold(line, width, hang=hang) for line in text.split("\n")), file=sys.stderr)
+
+
+def fold(line: str, width: int, *, hang: int = 0) -> str:
+    """Break a line between words so that it fits into `width` columns (0: any); paths and URLs stay whole."""
+    if not width or len(line) <= width:
+        return line
+    import textwrap  # here: most lines fit
+
+    words = line.lstrip(" ")
+    start = " " * (len(line) - len(words))
+    return textwrap.fill(
+        words,
+        width,
+        initial_indent=start,
+        subsequent_indent=start + " " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+        replace_whitespace=False,
+    )
 
 
 def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:

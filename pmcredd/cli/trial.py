@@ -39,6 +39,13 @@ class Failed:
     counts: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Works:
+    """A profile works; `lives` is how long its token will, in seconds, and None where that is not known."""
+
+    lives: float | None
+
+
 async def try_profile(
     upstream: Upstream,
     profile: Profile,
@@ -46,8 +53,8 @@ async def try_profile(
     environ: Mapping[str, str],
     *,
     withhold: Collection[str] = (),
-) -> Failed | None:
-    """Ask the server for a token as the daemon would, or have it accept a personal access token; None if it works.
+) -> Works | Failed:
+    """Ask the server for a token as the daemon would, or have it accept a personal access token.
 
     Args:
         upstream: what sends.
@@ -67,19 +74,21 @@ async def try_profile(
         except secret_sources.SecretUnavailable as why:
             return Failed(why.sentence, why.mend, _MISCONFIGURED, (key,))
     if profile.grant is Grant.PERSONAL_ACCESS_TOKEN:
-        failed = await _show_token(upstream, profile, secrets["token"])
+        outcome = await _show_token(upstream, profile, secrets["token"])
     else:
-        failed = await _ask_for_token(upstream, profile, secrets)
-    return failed and replace(failed, mend=for_a_draft(failed.mend, profile.name))
+        outcome = await _ask_for_token(upstream, profile, secrets)
+    if isinstance(outcome, Failed):
+        return replace(outcome, mend=for_a_draft(outcome.mend, profile.name))
+    return outcome
 
 
-async def _ask_for_token(upstream: Upstream, profile: Profile, secrets: Mapping[str, Secret]) -> Failed | None:
+async def _ask_for_token(upstream: Upstream, profile: Profile, secrets: Mapping[str, Secret]) -> Works | Failed:
     request = token_request(profile, client_secret=secrets.get("client_secret"), password=secrets.get("password"))
     answer = await upstream.send(profile, request)
     if isinstance(answer, NotSent | Unknown):
         return Failed(answer.sentence, answer.mend, _UNREACHABLE)
     said = read_answer(profile, request, answer, now=time.time(), secrets=list(secrets.values()))
-    return _refused(said) if isinstance(said, Refusal) else None
+    return _refused(said) if isinstance(said, Refusal) else Works(said.expires_in)
 
 
 def _refused(refusal: Refusal) -> Failed:
@@ -92,7 +101,7 @@ def _refused(refusal: Refusal) -> Failed:
     return Failed(refusal.sentence, refusal.mend, status, _TO_CORRECT.get(refusal.meaning, ()), counts)
 
 
-async def _show_token(upstream: Upstream, profile: Profile, secret: Secret) -> Failed | None:
+async def _show_token(upstream: Upstream, profile: Profile, secret: Secret) -> Works | Failed:
     token = static_token(profile, secret, now=time.time())
     if isinstance(token, Refusal):
         return Failed(token.sentence, token.mend, _MISCONFIGURED, ("token",))
@@ -103,7 +112,7 @@ async def _show_token(upstream: Upstream, profile: Profile, secret: Secret) -> F
     answer = await upstream.get(profile, api_url(profile, path), secret)
     if isinstance(answer, NotSent | Unknown):
         return Failed(answer.sentence, answer.mend, _UNREACHABLE)
-    return _judged(profile, answer)
+    return _judged(profile, answer) or Works(token.expires_in)
 
 
 def _judged(profile: Profile, answer: Answer) -> Failed | None:
