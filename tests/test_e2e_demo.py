@@ -187,6 +187,15 @@ class TestStory:
         assert (status, err) == (0, "")
         assert out.splitlines()[-1] == f"  {BESIDE.name}/pmcred init"
 
+    def test_a_long_temporary_directory(self, environ: dict[str, str], spare: Path) -> None:
+        """Where $TMPDIR is too long for a socket, the demo goes to /tmp."""
+        deep = spare / ("d" * 90)
+        deep.mkdir()
+        status, out, err = play(environ | {"TMPDIR": str(deep)})
+        assert (status, err) == (0, "")
+        assert (directory := re.search(r"^/tmp/pmcred-demo-\w+$", out, re.MULTILINE))
+        assert not Path(directory[0]).exists()
+
     def test_the_help_begins_with_it(self, user: User) -> None:
         """Who asks for help is sent to the demo first."""
         told = user.run("--help").stdout
@@ -332,16 +341,14 @@ class TestEndings:
 
 
 class TestFailures:
-    def test_a_daemon_that_cannot_start(self, environ: dict[str, str], spare: Path) -> None:
-        """What pmcredd says is passed on, with status 1; here its socket's path is too long for the system."""
-        deep = spare / ("d" * 90)
-        deep.mkdir()
-        status, out, err = play(environ | {"TMPDIR": str(deep)})
+    def test_a_daemon_that_cannot_start(self, environ: dict[str, str], spare: Path, tmp_path: Path) -> None:
+        """What pmcredd says is passed on, with status 1."""
+        status, out, err = play(environ, swapped(tmp_path / "bin", {"daemon": ': >"$PMCRED_STATE_DIR"'}))
         assert status == 1
         assert out.splitlines()[-1] == " $ pmcredd &"
         assert err.startswith("pmcred: the demo has failed: `pmcredd` ended with exit status 1:\n")
-        assert "socket" in err
-        assert list(deep.iterdir()) == []
+        assert "state cannot be used: File exists" in err
+        assert list(spare.iterdir()) == []
 
     def test_a_missing_extra(self, environ: dict[str, str], spare: Path, tmp_path: Path) -> None:
         """Without the extra `sandbox`, the command that installs it is named."""

@@ -14,6 +14,8 @@ import trio
 
 _PATIENCE = 30.0  # seconds for any one thing: a loaded machine is slow, not broken
 _GLANCE = 0.02  # seconds between two looks at what is starting
+_NAME = "pmcred-demo-"
+_LONGEST_SOCKET = 107  # bytes of a socket's path (unix(7)); build systems have longer temporary directories
 _MOST_LINES = 12  # of what a failed command wrote
 
 
@@ -169,7 +171,9 @@ async def _play(story: Callable[[Stage], Awaitable[None]], scripts: Path) -> int
 @contextmanager
 def _directory() -> Iterator[Path]:
     with granted("make a directory for the demo", "set TMPDIR to a directory where you may write"):
-        directory = Path(tempfile.mkdtemp(prefix="pmcred-demo-"))
+        wanted = tempfile.gettempdir()
+        fits = len(os.fsencode(f"{wanted}/{_NAME}XXXXXXXX/socket")) <= _LONGEST_SOCKET
+        directory = Path(tempfile.mkdtemp(prefix=_NAME, dir=wanted if fits else "/tmp"))  # noqa: S108 - mkdtemp's way
     try:
         yield directory
     finally:
