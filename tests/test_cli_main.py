@@ -178,13 +178,13 @@ def test_the_daemons_errors_become_exit_statuses(
 
     with FakeDaemon(user.socket, answer):
         assert main(["get", "prod"]) == status
-    assert capsys.readouterr() == ("", "pmcred: it is?[2J?pmcred: so\n  try: mend it?\n")
+    assert capsys.readouterr() == ("", "pmcred: it is?[2J\n  pmcred: so\n  try: mend it?\n")
 
 
 def test_reload_says_what_changed(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """Only what there is, and warnings."""
     answers = [
-        b"ok\nadded=2\nchanged=0\nremoved=0\nunchanged=5\nwarnings=[profiles.cc]:%20no%20user\n\n",
+        b"ok\nadded=2\nchanged=0\nremoved=0\nunchanged=5\nwarnings=cc:%20no%20user%0Add:%20too\n\n",
         b"ok\nadded=0\nchanged=0\nremoved=0\nunchanged=0\n\n",
     ]
     with FakeDaemon(user.socket, lambda _: answers.pop(0)) as daemon:
@@ -193,7 +193,8 @@ def test_reload_says_what_changed(user: User, capsys: pytest.CaptureFixture[str]
     assert daemon.requests == [b"reload", b"reload"]
     assert capsys.readouterr().err.splitlines() == [
         "The daemon has read the profiles again: 2 added, 5 unchanged.",
-        "  warning: [profiles.cc]: no user",
+        "  warning: cc: no user",
+        "  warning: dd: too",
         "The daemon has read the profiles again: there are none.",
     ]
 

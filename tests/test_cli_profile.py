@@ -43,6 +43,13 @@ url = "https://c.example"
 grant = "personal_access_token"
 token = { credential = "pm-token" }
 """
+CLIENT = """\
+[profiles.cc]
+url = "https://a.example"
+grant = "client_credentials"
+client_id = "1"
+client_secret = { env = "S" }
+"""
 ADD = ("--url", "https://acme.processmaker.net", "--grant", "password", "--client-id", "3", "--username", "demo")
 RELOADED = b"ok\nadded=1\nchanged=0\nremoved=0\nunchanged=0\n\n"
 
@@ -266,6 +273,7 @@ SECRETS = ("--client-secret-env", "S", "--password-env", "P")
     ("arguments", "status", "messages"),
     [
         (["p", "--url", "acme.example", "--grant", "password"], 2, ["--url is not a URL", "--client-id is missing"]),
+        (["p", *ADD, *SECRETS[:2]], 2, ["--password-file (or -command, -stdin, -env, -credential) is missing"]),
         (["-p", *ADD], 2, ["the following arguments are required"]),
         (["p/q", *ADD, *SECRETS], 2, ["p/q cannot be a profile's name"]),
         (["p\x1b[2J", *ADD, *SECRETS], 2, ["p?[2J cannot be a profile's name"]),
@@ -357,6 +365,18 @@ def test_a_client_without_a_user_is_warned_about(capsys: pytest.CaptureFixture[s
     assert main(["profile", "add", "cc", *flags]) == 0
     assert "  warning: " in (err := capsys.readouterr().err)
     assert "401" in err
+
+
+def test_only_warnings_of_the_changed_profile_are_told(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of all the others have been told when they were written; `pmcred reload` tells all."""
+    put(user.profiles_d / "cc.toml", CLIENT)
+    answer = b"ok\nadded=1\nchanged=0\nremoved=0\nunchanged=1\nwarnings=cc:%20401\n\n"
+    with FakeDaemon(user.socket, lambda _: answer):
+        assert main(["profile", "add", "p", *ADD, *SECRETS]) == 0
+        assert "401" not in capsys.readouterr().err
+        ended = user.run("profile", "edit", "cc", VISUAL="sed -i s/a.example/b.example/")
+        assert "  warning: " in ended.stderr
+        assert "401" in ended.stderr
 
 
 def test_a_directory_that_cannot_be_written_is_told_first(user: User) -> None:

@@ -81,13 +81,13 @@ def test_a_line_for_each_profile_and_below_it_what_ails_it(user: User, capsys: p
     with daemon(user, LIVE, STOPPED, NEW, UNSURE):
         assert main(["status"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        "PROFILE  STATE     TOKEN               RENEWS  GRANT                  URL",
-        "prod     live      ends in 3 h 20 min  in 2 h  password               https://acme.processmaker.net",
-        "legacy   stopped   expired 2 min ago   -       password               https://bpm.example.org",
+        "PROFILE  STATE     TOKEN               RENEWS  URL",
+        "prod     live      ends in 3 h 20 min  in 2 h  https://acme.processmaker.net",
+        "legacy   stopped   expired 2 min ago   -       https://bpm.example.org",
         "    the server refused?[31m the user",
         "    try: pmcred profile edit legacy",
-        "new      no-token  -                   now     client_credentials     https://x.example",
-        "unsure   live      end unknown         -       personal_access_token  https://x.example",
+        "new      no-token  -                   now     https://x.example",
+        "unsure   live      end unknown         never   https://x.example",
     ]
 
 
@@ -110,20 +110,22 @@ def test_what_ails_the_daemon_itself_comes_first(user: User, capsys: pytest.Capt
     with daemon(
         user,
         LIVE | {"unsaved": "no space left"},
-        config_problem="b.toml: url: is\nwrong",
+        config_problem="b.toml: url: is\x1b wrong\nc.toml: is not TOML",
         notice="a file was set aside",
     ):
         assert main(["status"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:6] == [
-        "The profiles were changed and have a mistake: b.toml: url: is?wrong",
+    assert lines[:8] == [
+        "The profiles were changed and have mistakes:",
+        "    b.toml: url: is? wrong",
+        "    c.toml: is not TOML",
         "    The profiles as they were before are in use.  try: pmcredd --check",
         "a file was set aside",
         "UNSAVED: the new token of prod would be lost with the daemon: no space left",
         "    Saving is tried again by itself; make room in the state directory.",
         "",
     ]
-    assert lines[6].startswith("PROFILE")
+    assert lines[8].startswith("PROFILE")
 
 
 def test_only_the_named_profiles_are_shown(user: User, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,8 +64,8 @@ def ask(
         return client.call(wire.Request(verb, target, arguments or {}), timeout=timeout, socket_path=_socket(args))
 
 
-def reload(args: argparse.Namespace) -> None:
-    """Have the daemon read the profiles again, and say how that went.
+def reload(args: argparse.Namespace) -> list[str]:
+    """Have the daemon read the profiles again, and say how that went; gives what it warns of.
 
     Raises:
         Problem: it refused, or there is none (`NoDaemon`).
@@ -76,8 +76,7 @@ def reload(args: argparse.Namespace) -> None:
         f"{report[key]} {key}" for key in ("added", "changed", "removed", "unchanged") if report.get(key, "0") != "0"
     ]
     say(f"The daemon has read the profiles again: {', '.join(counts) or 'there are none'}.")
-    if warnings := report.get("warnings"):
-        say(f"  warning: {clean(warnings)}")
+    return [clean(one) for one in report.get("warnings", "").splitlines()]
 
 
 @contextmanager
@@ -89,8 +88,9 @@ def _told(args: argparse.Namespace, request: str) -> Iterator[None]:
     except client.NoDaemon as absent:
         raise NoDaemon(absent.message, absent.hint, exit_status=absent.exit_status) from None
     except client.PmcredError as error:
-        # Cleaned as one line: a message from the other side must not look like two of ours.
-        raise Problem(clean(error.message), error.hint, exit_status=error.exit_status) from None
+        # It may have several lines (a mistake on each): all but the first are indented where they are told, so that no
+        # message from the other side looks like two of ours.
+        raise Problem(error.message, error.hint, exit_status=error.exit_status) from None
 
 
 def _socket(args: argparse.Namespace) -> Path | None:

@@ -19,7 +19,8 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    ask.reload(args)
+    for warning in ask.reload(args):
+        say(f"  warning: {warning}")
     return 0
 
 

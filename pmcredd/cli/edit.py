@@ -15,8 +15,8 @@ from pmcredd.cli.terminal import clean, say
 from pmcredd.profiles import BadConfig
 
 
-def edit(environ: Mapping[str, str], name: str) -> bool:
-    """Let the user change the file in which profile `name` stands; tell whether it was replaced.
+def edit(environ: Mapping[str, str], name: str) -> Path | None:
+    """Let the user change the file in which profile `name` stands; give that file if it was replaced.
 
     Raises:
         Problem: there is no such profile, the editor fails, or the result is wrong and is not to be edited again. The
@@ -36,13 +36,13 @@ def edit(environ: Mapping[str, str], name: str) -> bool:
             if after == before:
                 say("Nothing was changed.")
                 done = True
-                return False
+                return None
             mistakes = _mistakes(checker, path, after, mode)
             if not mistakes:
                 files.replace(path, after, expected=before)
                 say(f"Replaced {path}.")
                 done = True
-                return True
+                return path
             say("This cannot be used:")
             for line in mistakes:
                 say(f"  {clean(line)}")

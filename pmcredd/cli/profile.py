@@ -98,10 +98,14 @@ def check(draft: Draft, checker: validate.Checker) -> Config:
 
 def _not_so(draft: Draft, bad: BadConfig) -> Problem:
     own = str(draft.path(os.environ))
-    lines = [f"{flag(one.key)} {one.wrong}" if one.file == own and one.key else str(one) for one in bad.mistakes]
+    lines = [f"{_flags(one.key)} {one.wrong}" if one.file == own and one.key else str(one) for one in bad.mistakes]
     return Problem(
         "\n".join([f"profile {draft.name} cannot be written:", *lines]), "--help shows the flags", exit_status=2
     )
+
+
+def _flags(key: str) -> str:
+    return f"{flag(key)}-file (or -command, -stdin, -env, -credential)" if key in SECRETS else flag(key)
 
 
 class Told(Enum):
@@ -112,16 +116,21 @@ class Told(Enum):
     ABSENT = "there is none"
 
 
-def tell_daemon(args: argparse.Namespace) -> Told:
+def tell_daemon(args: argparse.Namespace, changed: Path | None = None) -> Told:
     """Have a daemon that runs read the profiles again, and say how that went.
 
-    What was written is right in itself: mistakes in other files are told, and are no failure.
+    What was written is right in itself: mistakes in other files are told, and are no failure. Warnings are told of the
+    file that was `changed`, and not those of all the others each time.
 
     Raises:
         Problem: the daemon refuses for another reason.
 
     """
-    mistakes = validate.Checker.of(os.environ).mistakes()
+    checker = validate.Checker.of(os.environ)
+    for warning in checker.sound().warnings:
+        if warning.file == str(changed):
+            say(f"  warning: {clean(str(warning))}")
+    mistakes = checker.mistakes()
     warn_of_others(mistakes)
     try:
         ask.reload(args)
@@ -216,19 +225,17 @@ def _add(args: argparse.Namespace) -> int:
     name = new_name(args.name, checker)
     secrets = piped(args)
     draft = Draft(name, given(args), *(({}, secrets) if args.store_secrets == "profile" else (secrets, {})))
-    warnings = check(draft, checker).warnings
+    check(draft, checker)
     draft.write(os.environ)
-    say(f"Wrote {draft.path(os.environ)}.")
-    if tell_daemon(args) is not Told.READ:  # else the daemon has said them itself
-        for warning in warnings:
-            if warning.profile == name:
-                say(f"  warning: {warning}")
+    path = draft.path(os.environ)
+    say(f"Wrote {path}.")
+    tell_daemon(args, path)
     return 0
 
 
 def _edit(args: argparse.Namespace) -> int:
-    if edit.edit(os.environ, ask.name_of(args)):
-        tell_daemon(args)
+    if changed := edit.edit(os.environ, ask.name_of(args)):
+        tell_daemon(args, changed)
     return 0
 
 

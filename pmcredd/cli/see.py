@@ -5,10 +5,25 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
-from pmcredd.cli.terminal import BOLD, DIM, GREEN, RED, YELLOW, Cell, clean, colour_wanted, paint, table, when
+from pmcredd.cli.terminal import (
+    BOLD,
+    DIM,
+    GREEN,
+    RED,
+    YELLOW,
+    Cell,
+    clean,
+    colour_wanted,
+    columns,
+    fold,
+    paint,
+    table,
+    when,
+)
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -42,7 +57,7 @@ def _status(args: argparse.Namespace) -> int:
         print(_as_json(daemon, blocks))
     else:
         colour = colour_wanted(sys.stdout, os.environ)
-        print("\n".join(_lines(daemon, blocks, now=time.time(), colour=colour)))
+        print("\n".join(_lines(daemon, blocks, _Note(columns(sys.stdout), colour), now=time.time())))
     return 0
 
 
@@ -57,48 +72,65 @@ def _typed(block: Block) -> dict[str, str | int]:
     return {key: int(value) if key in _NUMBERS and value.isdecimal() else value for key, value in block.items()}
 
 
-def _lines(daemon: Block, blocks: Sequence[Block], *, now: float, colour: bool) -> list[str]:
-    lines = [*_own_problems(daemon, blocks, colour=colour)]
+def _lines(daemon: Block, blocks: Sequence[Block], note: "_Note", *, now: float) -> list[str]:
+    lines = _own_problems(daemon, blocks, note)
     if not blocks:
-        return [*lines, "No profiles yet. To make one: pmcred init"]
-    head = [Cell(title, BOLD) for title in ("PROFILE", "STATE", "TOKEN", "RENEWS", "GRANT", "URL")]
-    first, *rest = table([head, *(_row(block, now) for block in blocks)], colour=colour)
+        return [*lines, *note("No profiles yet. To make one: pmcred init")]
+    head = [Cell(title, BOLD) for title in ("PROFILE", "STATE", "TOKEN", "RENEWS", "URL")]
+    first, *rest = table([head, *(_row(block, now) for block in blocks)], colour=note.colour)
     lines.append(first)
     for line, block in zip(rest, blocks, strict=True):
         lines.append(line)
         if living := _living(block, now):
-            lines.append(f"    {block['state']}; {living}")
+            lines += note(f"    {block['state']}; {living}")
         if error := block.get("last_error"):
-            lines.append(paint(Cell(f"    {clean(error)}", _COLOURS.get(block.get("state", ""), RED)), colour=colour))
+            lines += note(f"    {error}", _COLOURS.get(block.get("state", ""), RED))
         if hint := block.get("hint"):
-            lines.append(f"    try: {clean(hint)}")
+            lines += note(f"    try: {hint}")
     return lines
 
 
-def _own_problems(daemon: Block, blocks: Sequence[Block], *, colour: bool) -> list[str]:
+def _own_problems(daemon: Block, blocks: Sequence[Block], note: "_Note") -> list[str]:
     lines = []
     if problem := daemon.get("config_problem"):
-        lines.append(paint(Cell(f"The profiles were changed and have a mistake: {clean(problem)}", RED), colour=colour))
-        lines.append("    The profiles as they were before are in use.  try: pmcredd --check")
+        lines += note("The profiles were changed and have mistakes:", RED)
+        for one in problem.splitlines():
+            lines += note(f"    {one}")
+        lines += note("    The profiles as they were before are in use.  try: pmcredd --check")
     if notice := daemon.get("notice"):
-        lines.append(paint(Cell(clean(notice), YELLOW), colour=colour))
+        lines += note(notice, YELLOW)
     for block in blocks:
         if why := block.get("unsaved"):
-            text = f"UNSAVED: the new token of {block.get('profile', '?')} would be lost with the daemon: {why}"
-            lines.append(paint(Cell(clean(text), RED), colour=colour))
-            lines.append("    Saving is tried again by itself; make room in the state directory.")
+            lines += note(
+                f"UNSAVED: the new token of {block.get('profile', '?')} would be lost with the daemon: {why}", RED
+            )
+            lines += note("    Saving is tried again by itself; make room in the state directory.")
     return [*lines, ""] if lines else []
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """Makes lines of a text: harmless, no wider than `width` columns (0: any), in colour where `colour` allows."""
+
+    width: int
+    colour: bool
+
+    def __call__(self, text: str, code: str = "") -> list[str]:
+        return [paint(Cell(line, code), colour=self.colour) for line in fold(clean(text), self.width).split("\n")]
 
 
 def _row(block: Block, now: float) -> list[Cell]:
     state = block.get("state", "?")
     renewal = _moment(block, "renew_at")
+    if renewal is not None:
+        renews = when(max(renewal, now), now)
+    else:
+        renews = "never" if block.get("grant") == "personal_access_token" else "-"
     return [
         Cell(clean(block.get("profile", "?"))),
         Cell(clean(state), _COLOURS.get(state, "")),
         _token(block, now),
-        Cell("-" if renewal is None else when(max(renewal, now), now), DIM),
-        Cell(clean(block.get("grant", "?"))),
+        Cell(renews, DIM),
         Cell(clean(block.get("url", "?"))),
     ]
 

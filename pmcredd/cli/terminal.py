@@ -82,11 +82,16 @@ def say(text: str = "", *, hang: int = 0) -> None:
     On a terminal, lines that are too long are broken between words; what follows is indented as the line is, and by
     `hang` columns more.
     """
-    try:
-        width = os.get_terminal_size(sys.stderr.fileno()).columns if sys.stderr.isatty() else 0
-    except OSError:
-        width = 0
+    width = columns(sys.stderr)
     print("\n".join(fold(line, width, hang=hang) for line in text.split("\n")), file=sys.stderr)
+
+
+def columns(stream: TextIO) -> int:
+    """Give the width of the terminal that `stream` is; 0 if it is none, or does not tell."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns if stream.isatty() else 0
+    except OSError:
+        return 0
 
 
 def fold(line: str, width: int, *, hang: int = 0) -> str:
