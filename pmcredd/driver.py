@@ -3,6 +3,7 @@
 What follows from what is the lifecycle's decision; there is none here.
 """
 
+import math
 import random
 import traceback
 from collections.abc import Callable
@@ -23,6 +24,10 @@ from pmcredd.life import (
     Fault,
     Issued,
     Life,
+    Lost,
+    Probe,
+    Probed,
+    ProbeFailed,
     Problem,
     Save,
     SaveAt,
@@ -31,6 +36,7 @@ from pmcredd.life import (
     SaveFailed,
     Send,
     Tell,
+    Unspend,
     WakeAt,
 )
 from pmcredd.profiles import Profile
@@ -51,6 +57,10 @@ class Row:
     waiters: trio.lowlevel.ParkingLot | None = None
     ready: HandOut | None = None  # made once for each token: `get` is the hot path
     ready_for: Held | None = None
+    leased_on_disk: float = 0.0  # boot time
+    proved_at: float = 0.0  # boot time of the last probe that passed
+    one_probe: trio.Lock | None = None
+    one_reject: trio.Lock | None = None
     retired: bool = False  # no longer in the configuration: what still arrives for it is not served
 
 
@@ -107,6 +117,10 @@ class Driver:
         before = row.life
         row.life, effects = lifecycle.step(row.life, event, self._clock.now(), self._jitter())
         telling.log_change(row.profile, before, row.life)
+        if row.life.held is not before.held:
+            row.leased_on_disk = 0.0  # the new token's row begins without a lease
+        elif (row.life.proved, row.life.dead) != (before.proved, before.dead) and self._nursery is not None:
+            self._nursery.start_soon(self._note, row)
         slow = None
         for effect in effects:
             if isinstance(effect, Save):
@@ -121,13 +135,25 @@ class Driver:
         if slow is not None and self._nursery is not None:
             self._nursery.start_soon(self._save, row, slow)
 
+    async def complete(self, row: Row, event: Event) -> None:
+        """Let an event happen, its save included."""
+        slow = self._step(row, event)
+        if slow is not None:
+            await self._save(row, slow)
+
     def _do(self, row: Row, effect: Effect) -> None:
         match effect:
-            case Send(serial):
+            case Send(serial, tries):
                 assert self._nursery is not None  # noqa: S101 - rows come to life in run()
                 if row.turn is None:
                     row.turn = Turn(Priority.REST)
-                self._nursery.start_soon(self._ask, row, serial, row.turn)
+                self._nursery.start_soon(self._ask, row, serial, row.turn, tries)
+            case Probe(serial):
+                assert self._nursery is not None  # noqa: S101 - as above
+                self._nursery.start_soon(self.probe, row, serial)
+            case Unspend():
+                assert self._nursery is not None  # noqa: S101 - as above
+                self._nursery.start_soon(self._unspend, row)
             case WakeAt(boot):
                 self._scheduler.at(boot, partial(self._wake, row, boot))
             case SaveAt(boot):
@@ -157,10 +183,55 @@ class Driver:
         if row.life.wake == boot and not row.retired:
             self.happen(row, Due())
 
-    async def _ask(self, row: Row, serial: int, turn: Turn) -> None:
+    async def probe(self, row: Row, serial: int) -> Event:
+        """Ask the server whether the held token lives, and let the answer happen; gives the event."""
+        if row.one_probe is None:
+            row.one_probe = trio.Lock()
+        async with row.one_probe:
+            held = row.life.held
+            if held is None or serial != row.life.serial:
+                return ProbeFailed(serial, Problem("the token was replaced meanwhile"))
+            try:
+                event = await self._exchange.probe(row.profile, held, serial)
+            except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
+                event = ProbeFailed(serial, _mistake(error))
+            if isinstance(event, Probed) and event.passed:
+                row.proved_at = event.at
+            self.happen(row, event)
+            return event
+
+    async def _unspend(self, row: Row) -> None:
+        try:
+            await self._worker.do(self._store.end_spend, identity(row.profile), 0)
+        except StoreProblem as error:
+            log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
+
+    async def lease(self, row: Row, until: float) -> None:
+        """Write down a long lease before it is promised: a daemon that comes after a crash keeps it."""
+        rounded = math.ceil(until / 60) * 60.0
+        if rounded <= row.leased_on_disk:
+            return
+        row.leased_on_disk = rounded
+        await self._note(row)
+
+    async def _note(self, row: Row) -> None:
+        life = row.life
+        noted = partial(
+            self._store.note,
+            identity(row.profile),
+            proved=life.proved,
+            dead=life.dead,
+            leased_until=row.leased_on_disk,
+        )
+        try:
+            await self._worker.do(noted)
+        except StoreProblem as error:
+            log.warning("%s", error.message)
+
+    async def _ask(self, row: Row, serial: int, turn: Turn, tries: int) -> None:
         prepared: Prepared | Event
         try:
-            prepared = await self._exchange.prepare(row.profile, serial, turn)
+            prepared = await self._exchange.prepare(row.profile, serial, turn, row.life.held, tries)
         except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
             prepared = _bug(serial, error)
         finally:
@@ -171,18 +242,25 @@ class Driver:
             try:
                 event = await self._exchange.send(prepared, serial) if isinstance(prepared, Prepared) else prepared
             except Exception as error:  # noqa: BLE001 - as above
-                event = _bug(serial, error)
+                # The request may have gone out: with a refresh token in it that is doubt, never back-off.
+                event = Lost(serial, _mistake(error)) if tries else _bug(serial, error)
             if isinstance(event, Issued) and row.retired:
                 log.info("%s: changed while a token was under way; that token is not used", row.profile.name)
                 return
-            slow = self._step(row, event)
-            if slow is not None:
-                await self._save(row, slow)
+            await self.complete(row, event)
 
     async def _save(self, row: Row, save: Save) -> None:
         try:
             await self._worker.do(
-                partial(self._store.save, row.profile, save.held, serial=save.serial, asked_at=row.life.asked_at)
+                partial(
+                    self._store.save,
+                    row.profile,
+                    save.held,
+                    serial=save.serial,
+                    asked_at=row.life.asked_at,
+                    past=save.past,
+                    proved=row.life.proved,
+                )
             )
         except StoreProblem as error:
             problem = Problem(error.message, error.hint, Fault.MISCONFIGURED)
@@ -192,7 +270,11 @@ class Driver:
 
 
 def _bug(serial: int, error: Exception) -> Event:
+    return Failed(serial, _mistake(error))
+
+
+def _mistake(error: Exception) -> Problem:
     # Neither the text nor the values of the traceback: nobody has looked them through for secrets.
     frame = traceback.extract_tb(error.__traceback__)[-1]
     place = f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
-    return Failed(serial, Problem(f"pmcredd itself made a mistake ({place})", "please report it"))
+    return Problem(f"pmcredd itself made a mistake ({place})", "please report it")

@@ -6,23 +6,26 @@ spent nothing on the server.
 """
 
 import hashlib
+import json
 import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
 import trio
 
 from pmcredd import oauth, processmaker, secret_sources
 from pmcredd.clock import Clock
-from pmcredd.gate import Gate, Turn
-from pmcredd.life import Event, Failed, Fault, Issued, Problem, Reason, Refused
-from pmcredd.oauth import Meaning
+from pmcredd.gate import Gate, Priority, Turn
+from pmcredd.life import Event, Failed, Fault, Issued, Lost, Probed, ProbeFailed, Problem, Reason, Refused
+from pmcredd.oauth import Ended, Meaning
 from pmcredd.profiles import CommandSecret, Grant, Profile, SecretSource
 from pmcredd.secret import Secret
-from pmcredd.store import Stop, Store, StoreProblem
+from pmcredd.store import Stop, Store, StoreProblem, identity
+from pmcredd.telling import log
 from pmcredd.upstream import NotSent, Unknown, Upstream
-from pmcredd.validity import Held
+from pmcredd.validity import Held, Moment
 from pmcredd.worker import Worker
 
 READERS = 8  # secret commands at a time
@@ -51,6 +54,8 @@ class Prepared:
     request: oauth.TokenRequest
     secrets: tuple[Secret, ...]
     keys: Mapping[Reason, str]
+    spends: Secret | None = None  # the refresh token in it
+    tries: int = 0  # how often that one was sent, this time included
 
 
 class Exchange:
@@ -78,17 +83,23 @@ class Exchange:
         self.withhold: Collection[str] = frozenset()
         """Environment variables that hold secrets of some profile: no secret command inherits them."""
 
-    async def prepare(self, profile: Profile, serial: int, turn: Turn) -> Prepared | Event:
-        """Get everything ready and wait for a slot; an Event says that there is nothing to be sent, and why."""
-        if profile.grant is Grant.AUTHORIZATION_CODE:
-            return Refused(serial, Reason.NEEDS_LOGIN, _no_login(profile))
+    async def prepare(
+        self, profile: Profile, serial: int, turn: Turn, held: Held | None, tries: int
+    ) -> Prepared | Event:
+        """Get everything ready and wait for a slot; an Event says that there is nothing to be sent, and why.
+
+        `held` is the token in hand; `tries` counts how often its refresh token is sent, this time included, or is 0.
+        """
+        spends = held.token.refresh_token if held is not None and tries > 0 else None
+        if profile.grant is Grant.AUTHORIZATION_CODE and spends is None:
+            return Refused(serial, Reason.NEEDS_LOGIN, _needs_login(profile))
         try:
             client_secret, password, token = await self._read_secrets(profile)
         except secret_sources.SecretUnavailable as error:
             return Refused(serial, Reason.SECRET_UNAVAILABLE, Problem(error.sentence, error.mend, Fault.MISCONFIGURED))
         if token is not None:
             return self._static(profile, serial, token)
-        request = oauth.token_request(profile, client_secret=client_secret, password=password)
+        request = oauth.token_request(profile, client_secret=client_secret, password=password, refresh_token=spends)
         await self._gate.wait(processmaker.origin(profile), turn)
         # Only now: stretching the secrets of five hundred profiles at once would keep the worker from its real work.
         keys = await self._worker.do(_keys, profile, client_secret, password, self._store.salt)
@@ -98,25 +109,23 @@ class Exchange:
                     return Refused(serial, reason, _stopped(profile, stop, reason))
         except StoreProblem as error:
             return Failed(serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
-        return Prepared(profile, request, tuple(each for each in (client_secret, password) if each), keys)
+        secrets = tuple(each for each in (client_secret, password, spends) if each)
+        return Prepared(profile, request, secrets, keys, spends, tries)
 
     async def send(self, prepared: Prepared, serial: int) -> Event:
         """Send it and understand the answer. The caller shields this: what is sent is answered or timed out."""
         try:
-            for key in prepared.keys.values():
-                await self._worker.do(self._store.begin_try, key)
+            if prepared.spends is not None:
+                await self._worker.do(self._store.begin_spend, identity(prepared.profile), prepared.tries)
+            else:
+                await self._worker.do(self._store.begin_tries, list(prepared.keys.values()))
         except StoreProblem as error:
-            # The try cannot be committed, so it is not made: a crash in the middle must not cost an account.
+            # What cannot be committed is not sent: a crash in the middle must cost neither an account nor a login.
             return Failed(serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
         issued = self._clock.now()
-        answer = await self._upstream.send(prepared.profile, prepared.request)
-        result: oauth.Token | oauth.Refusal | NotSent | Unknown
-        if isinstance(answer, NotSent | Unknown):
-            result = answer
-        else:
-            self._learn(prepared.profile, answer)
-            wall = self._clock.now().wall
-            result = oauth.read_answer(prepared.profile, prepared.request, answer, now=wall, secrets=prepared.secrets)
+        result = await self._ask(prepared.profile, prepared.request, prepared.secrets)
+        if prepared.spends is not None:
+            return await self._spent(prepared, prepared.spends, serial, result, issued)
         await self._end_tries(prepared, result)
         if isinstance(result, oauth.Token):
             # These grants ask anew, which disturbs nobody; a refresh token that is never used is only one more secret.
@@ -124,6 +133,78 @@ class Exchange:
         if isinstance(result, NotSent | Unknown):
             return Failed(serial, Problem(result.sentence, result.mend))
         return self._refusal(prepared.profile, serial, result)
+
+    async def redeem(self, profile: Profile, code: oauth.Code) -> Held | Problem:
+        """Exchange an authorization code for the first pair. It can be spent once: what fails is not tried again."""
+        try:
+            client_secret, _, _ = await self._read_secrets(profile)
+        except secret_sources.SecretUnavailable as error:
+            return Problem(error.sentence, error.mend, Fault.MISCONFIGURED)
+        request = oauth.token_request(profile, client_secret=client_secret, code=code)
+        await self._gate.wait(processmaker.origin(profile), Turn(Priority.LOGIN))
+        issued = self._clock.now()
+        known = tuple(each for each in (client_secret, code.code, code.verifier) if each)
+        result = await self._ask(profile, request, known)
+        if isinstance(result, oauth.Token):
+            return Held(result, issued)
+        return Problem(result.sentence, result.mend)
+
+    async def probe(self, profile: Profile, held: Held, serial: int) -> Event:
+        """Ask the server whether a token lives, with that very token."""
+        at = self._clock.now().boot
+        url = processmaker.token_info_url(profile, held.token.sub, held.token.jti)
+        if url is None:
+            return Probed(serial, at, None, None)
+        answer = await self._upstream.get(profile, url, held.token.access_token)
+        if isinstance(answer, NotSent | Unknown):
+            return ProbeFailed(serial, Problem(answer.sentence, answer.mend))
+        date = oauth.server_date(answer)
+        skew = None if date is None else date - self._clock.now().wall
+        if answer.status == HTTPStatus.OK:
+            return Probed(serial, at, _tells_this_token(answer, held), skew)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            return Probed(serial, at, passed=False, skew=skew)
+        if answer.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
+            return Probed(serial, at, None, skew)
+        return ProbeFailed(serial, Problem(f"the server answered {answer.status} when asked about the token"))
+
+    async def _ask(
+        self, profile: Profile, request: oauth.TokenRequest, secrets: tuple[Secret, ...]
+    ) -> oauth.Token | oauth.Refusal | NotSent | Unknown:
+        answer = await self._upstream.send(profile, request)
+        if isinstance(answer, NotSent | Unknown):
+            return answer
+        self._learn(profile, answer)
+        return oauth.read_answer(profile, request, answer, now=self._clock.now().wall, secrets=secrets)
+
+    async def _spent(
+        self,
+        prepared: Prepared,
+        refresh_token: Secret,
+        serial: int,
+        result: oauth.Token | oauth.Refusal | NotSent | Unknown,
+        issued: Moment,
+    ) -> Event:
+        """Say what became of a refresh token that was sent. Nothing comes between a new pair and its save."""
+        if isinstance(result, oauth.Token):
+            kept = result if result.refresh_token is not None else replace(result, refresh_token=refresh_token)
+            return Issued(serial, Held(kept, issued))
+        unknown = isinstance(result, Unknown) or (isinstance(result, oauth.Refusal) and result.ended is Ended.UNKNOWN)
+        if unknown:
+            return Lost(serial, Problem(result.sentence, result.mend))
+        row = identity(prepared.profile)
+        try:
+            if isinstance(result, oauth.Refusal) and result.meaning is Meaning.DEAD_REFRESH_TOKEN:
+                await self._worker.do(self._store.drop_refresh_token, row)
+            else:
+                await self._worker.do(self._store.end_spend, row, prepared.tries - 1)
+            if isinstance(result, oauth.Refusal) and result.meaning is Meaning.BAD_CLIENT:
+                await self._end_tries(prepared, result)
+        except StoreProblem as error:
+            log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
+        if isinstance(result, oauth.Refusal):
+            return self._refusal(prepared.profile, serial, result)
+        return Failed(serial, Problem(result.sentence, result.mend))
 
     async def forgive(self, profile: Profile) -> None:
         """Let the profile's secrets be tried again: a person said so.
@@ -134,8 +215,8 @@ class Exchange:
         """
         client_secret, password, token = await self._read_secrets(profile)
         if token is None:
-            for key in (await self._worker.do(_keys, profile, client_secret, password, self._store.salt)).values():
-                await self._worker.do(self._store.end_try, key, None)
+            keys = await self._worker.do(_keys, profile, client_secret, password, self._store.salt)
+            await self._worker.do(self._store.end_tries, dict.fromkeys(keys.values()))
 
     async def _read_secrets(self, profile: Profile) -> tuple[Secret | None, Secret | None, Secret | None]:
         sources = (profile.client_secret, profile.password, profile.token)
@@ -169,13 +250,15 @@ class Exchange:
 
     async def _end_tries(self, prepared: Prepared, result: oauth.Token | oauth.Refusal | NotSent | Unknown) -> None:
         refused = _STOPS.get(result.meaning) if isinstance(result, oauth.Refusal) else None
-        for reason, key in prepared.keys.items():
-            stop = Stop(reason, result.sentence) if reason is refused and isinstance(result, oauth.Refusal) else None
-            try:
-                await self._worker.do(self._store.end_try, key, stop)
-            except StoreProblem:
-                # It stays "trying" on disk, which counts as a try: too careful is the right side to err on.
-                continue
+        ended = {
+            key: Stop(reason, result.sentence) if reason is refused and isinstance(result, oauth.Refusal) else None
+            for reason, key in prepared.keys.items()
+        }
+        try:
+            await self._worker.do(self._store.end_tries, ended)
+        except StoreProblem as error:
+            # It stays "trying" on disk, which counts as a try: too careful is the right side to err on.
+            log.warning("%s", error.message)
 
     def _refusal(self, profile: Profile, serial: int, refusal: oauth.Refusal) -> Event:
         if (reason := _STOPS.get(refusal.meaning)) is not None:
@@ -215,9 +298,16 @@ def _stopped(profile: Profile, stop: Stop, reason: Reason) -> Problem:
     )
 
 
-def _no_login(profile: Profile) -> Problem:
-    return Problem(
-        f'{profile.name} uses grant = "authorization_code", and this version of pmcredd has no browser login yet',
-        'use grant = "password" or "personal_access_token"',
-        Fault.MISCONFIGURED,
-    )
+def _needs_login(profile: Profile) -> Problem:
+    return Problem("nobody is logged in, or the login has ended", f"pmcred login {profile.name}", Fault.MISCONFIGURED)
+
+
+def _tells_this_token(answer: oauth.Answer, held: Held) -> bool | None:
+    """Whether the server's row is this token's and says that it lives; None if it is something else (a login page)."""
+    try:
+        row = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict) or row.get("id") != held.token.jti:
+        return None
+    return not row.get("revoked")

@@ -9,21 +9,24 @@ from dataclasses import replace
 
 import trio
 
-from pmcredd import lifecycle, processmaker, profiles, telling, validity
+from pmcredd import lifecycle, oauth, processmaker, profiles, telling, validity
 from pmcredd.clock import Clock
+from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide
 from pmcredd.driver import Driver, Row
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
-from pmcredd.life import Asked, Life, Renewal, Restored, Retry
-from pmcredd.lifecycle import Verdict
+from pmcredd.life import Asked, Life, LoggedIn, Probed, Problem, Rejected, Renewal, Restored, Retry
 from pmcredd.profiles import BadConfig, Config, Profile
 from pmcredd.secret_sources import SecretUnavailable
 from pmcredd.store import Saved, Store, StoreProblem, identity
 from pmcredd.telling import Failure, HandOut, ReloadReport, Status, log
-from pmcredd.validity import Held
+from pmcredd.validity import Held, Moment, Terms
 from pmcredd.wire import Code
 from pmcredd.worker import Worker
 
+LONGEST_WAIT_FOR_RENEWAL = 30.0  # seconds, while a token still lives
+UNWRITTEN_LEASE = 60.0  # seconds: shorter leases are not worth a write; after a start a default lease is assumed
+PROVED_FOR = 5.0  # seconds: a probe that passed answers the next reports too
 NOTE_ASKED_EVERY = 6 * 3600.0  # seconds: "asked within 30 days" needs no finer record
 
 
@@ -98,10 +101,12 @@ class Keeper:
         now = self._clock.now()
         if now.wall - row.life.asked_at > NOTE_ASKED_EVERY:
             self._driver.note_asked(row, now)
-        held = row.life.held
-        if held is None or not validity.good(held, now, lasting):
+        decision = decide(row.life, now, lasting)
+        if not isinstance(decision, Serve):
             return None
-        return self._ready(row, held)
+        if decision.lease is not None and lasting is not None and lasting > UNWRITTEN_LEASE:
+            return None  # it is written down first
+        return self._serve(row, decision, now)
 
     async def get(self, target: str, lasting: float | None, timeout: float) -> HandOut:
         """Give a token that is good for `lasting` seconds, waiting up to `timeout` seconds for a new one.
@@ -112,11 +117,16 @@ class Keeper:
         if (ready := self.hand_out(target, lasting)) is not None:
             return ready
         row = self._resolve(target)
-        with trio.move_on_after(timeout):
+        # A token near its end is better than none, where the renewal that is to replace it takes too long.
+        patience = timeout if lasting is not None or row.life.held is None else min(timeout, LONGEST_WAIT_FOR_RENEWAL)
+        with trio.move_on_after(patience):
             return await self._get(row, lasting)
         held = row.life.held
-        if lasting is None and held is not None and validity.alive(held, self._clock.now()):
+        if lasting is None and held is not None and not row.life.dead and validity.alive(held, self._clock.now()):
             return self._ready(row, held)
+        if patience < timeout:
+            with trio.move_on_after(timeout - patience):
+                return await self._get(row, lasting)
         raise telling.failure(
             row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
         )
@@ -156,6 +166,92 @@ class Keeper:
             row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
         )
 
+    async def login_with_code(self, target: str, code: oauth.Code) -> HandOut:
+        """Finish a login: exchange an authorization code for the first pair. The old pair serves until that is saved.
+
+        Raises:
+            Failure: it did not work, and why; nothing has changed.
+        """
+        row = self._resolve(target)
+        # Who leaves now must not leave a code that is spent and a pair that nobody keeps.
+        handed: list[HandOut] = []
+        with trio.CancelScope(shield=True):
+            handed.append(await self._finish_login(row, code))
+        return handed[0]
+
+    async def _finish_login(self, row: Row, code: oauth.Code) -> HandOut:
+        result = await self._exchange.redeem(row.profile, code)
+        if isinstance(result, Problem):
+            raise Failure(Code.NEEDS_LOGIN, f"{row.profile.name}: {result.sentence}", result.mend)
+        self._check_open(row)
+        await self._driver.complete(row, LoggedIn(result))
+        return self._ready(row, result)
+
+    async def reject(self, target: str, fingerprint: str, timeout: float) -> HandOut:
+        """Hear that a server refused a token, and give the one to use instead.
+
+        One report of a dead token renews once for everybody who reports it, and none can kill a token that lives: where
+        the server can be asked, it is asked first.
+
+        Args:
+            target: a profile's name or URL.
+            fingerprint: of the refused token (secret.py).
+            timeout: seconds.
+
+        Raises:
+            Failure: the token lives (not-rejected), is none of ours, or there is no other one, and why.
+        """
+        row = self._resolve(target)
+        with trio.move_on_after(timeout):
+            return await self._reject(row, fingerprint)
+        raise telling.failure(
+            row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
+        )
+
+    async def _reject(self, row: Row, fingerprint: str) -> HandOut:
+        if row.life.held is None or fingerprint in row.life.past:
+            return await self._get(row, None)
+        if fingerprint != _fingerprint(row.life):
+            raise telling.stranger(row.profile)
+        if row.one_reject is None:
+            row.one_reject = trio.Lock()
+        async with row.one_reject:  # those who report the same token wait here, and find it replaced
+            self._check_open(row)
+            if _fingerprint(row.life) == fingerprint and row.life.renewal is Renewal.IDLE:
+                await self._renew_rejected(row, row.life.held)
+        while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL} and _fingerprint(row.life) == fingerprint:
+            self._check_open(row)
+            await self._driver.changed(row)
+        self._check_open(row)
+        if _fingerprint(row.life) == fingerprint:
+            raise telling.failure(
+                row.profile, row.life, f"there is no other token for {row.profile.name}", Code.WAITING
+            )
+        return await self._get(row, None)
+
+    async def _renew_rejected(self, row: Row, held: Held) -> None:
+        life = row.life
+        if life.terms.rule is processmaker.Renewal.NEVER:
+            self._driver.happen(row, Retry())  # it may have been replaced where it comes from
+            return
+        dead = life.dead
+        if not dead and life.terms.probes:
+            if self._clock.now().boot - row.proved_at < PROVED_FOR:
+                raise telling.not_rejected(row.profile)
+            event = await self._driver.probe(row, life.serial)
+            if isinstance(event, Probed) and event.passed:
+                raise telling.not_rejected(row.profile)
+            dead = isinstance(event, Probed) and event.passed is False
+            if row.life.held is not held or row.life.renewal is not Renewal.IDLE:
+                return  # the token was replaced while we asked
+        if not dead and life.terms.rule is processmaker.Renewal.REFRESH_DISRUPTIVELY:
+            raise telling.unproven(row.profile)
+        lived = validity.elapsed(held.issued, self._clock.now())
+        if row.life.rejections >= lifecycle.MOST_REJECTIONS and lived < lifecycle.IN_A_ROW:
+            raise telling.rejected_in_a_row(row.profile, row.life)
+        self._driver.urge(row, Priority.GET)
+        self._driver.happen(row, Rejected(row.life.serial, dead))
+
     async def reload(self) -> ReloadReport:
         """Read the configuration again and follow it; where it is broken everything stays as it was.
 
@@ -188,12 +284,22 @@ class Keeper:
             log.error("saved tokens cannot be read: %s", error.message)
         now = self._clock.now()
         for key, profile in by_identity.items():
-            life, held = Life(rule=processmaker.renewal(profile), asked_at=now.wall), None
+            life, restored = Life(terms=_terms(profile), asked_at=now.wall), Restored(None)
             if (saved := stored.get(key)) is not None:
-                held = saved.held
-                life = replace(life, serial=saved.serial, asked_at=saved.asked_at)
+                life = replace(
+                    life,
+                    serial=saved.serial,
+                    asked_at=saved.asked_at,
+                    past=saved.past,
+                    proved=saved.proved,
+                    dead=saved.dead,
+                    tries=saved.tries,
+                )
+                # A job that was promised a token did not survive a reboot; one that did is of this boot.
+                same = saved.held.issued.boot_id == now.boot_id
+                restored = Restored(saved.held, saved.leased_until if same else 0.0)
             row = self._rows[profile.name] = Row(profile, life)
-            self._driver.happen(row, Restored(held))
+            self._driver.happen(row, restored)
 
     async def _follow(self, config: Config) -> ReloadReport:
         self._exchange.withhold = profiles.secret_variables(config.profiles.values())
@@ -209,6 +315,7 @@ class Keeper:
             row = self._rows[name]
             if identity(row.profile) == identity(new[name]):
                 row.profile, row.ready = new[name], None
+                row.life = replace(row.life, terms=_terms(new[name]), rejections=0)
             else:
                 self._retire(name)
                 opened.append(new[name])
@@ -220,7 +327,7 @@ class Keeper:
         await self._park()
         for row in self._rows.values():
             # What a person may have mended is tried again; a secret that was refused is not (its stop is in the store).
-            if row.life.renewal is Renewal.STOPPED or row.life.rule is processmaker.Renewal.NEVER:
+            if row.life.renewal is Renewal.STOPPED or row.life.terms.rule is processmaker.Renewal.NEVER:
                 self._driver.happen(row, Retry())
         unchanged = tuple(sorted(new.keys() - set(added) - set(changed)))
         return ReloadReport(added, changed, removed, unchanged, (*map(str, config.warnings), *note))
@@ -265,28 +372,44 @@ class Keeper:
         while True:
             self._check_open(row)
             life, now = row.life, self._clock.now()
-            verdict = lifecycle.decide(life, now, lasting)
-            if verdict is Verdict.ASK and asked:
+            decision = decide(life, now, lasting)
+            if isinstance(decision, Ask) and asked:
                 # The server has just given us a token, and it is not even good for that long.
-                alive = life.held is not None and validity.alive(life.held, now)
-                verdict = Verdict.SERVE if alive and lasting is None else Verdict.CANNOT_PROMISE
-            match verdict:
-                case Verdict.SERVE:
-                    assert life.held is not None  # noqa: S101 - decide() serves what is held
-                    return self._ready(row, life.held)
-                case Verdict.ASK:
-                    asked = True
+                alive = life.held is not None and not life.dead and validity.alive(life.held, now)
+                decision = Serve() if alive and lasting is None else CannotPromise(0.0)
+            match decision:
+                case Serve(lease):
+                    if lease is not None and lasting is not None and lasting > UNWRITTEN_LEASE:
+                        await self._driver.lease(row, lease)
+                        if row.life is not life:
+                            continue  # while it was written, everything may have changed
+                    return self._serve(row, decision, now)
+                case Ask():
+                    asked = row.life.renewal is not Renewal.IDLE or not self._leased(row, now)
                     self._driver.urge(row, Priority.GET)
                     self._driver.happen(row, Asked())
-                case Verdict.WAIT:
+                case Wait():
                     self._driver.urge(row, Priority.GET)
                     await self._driver.changed(row)
-                case Verdict.CANNOT_PROMISE:
-                    raise telling.cannot_promise(row.profile, row.life)
-                case Verdict.FAIL:
+                case CannotPromise(most):
+                    raise telling.cannot_promise(row.profile, most)
+                case Fail():
                     raise telling.failure(
-                        row.profile, row.life, f"there is no token for {row.profile.name}", Code.NEEDS_LOGIN
+                        row.profile, life, f"there is no token for {row.profile.name}", Code.NEEDS_LOGIN
                     )
+
+    def _leased(self, row: Row, now: Moment) -> bool:
+        return row.life.leased_until > now.boot
+
+    def _serve(self, row: Row, decision: Serve, now: Moment) -> HandOut:
+        held = row.life.held
+        assert held is not None  # noqa: S101 - decide() serves what is held
+        ready = self._ready(row, held)
+        if decision.lease is None:
+            return ready
+        row.life = replace(row.life, leased_until=max(row.life.leased_until, decision.lease))
+        good_until = now.wall + (decision.lease - now.boot)
+        return replace(ready, good_until=None if good_until == float("inf") else int(good_until))
 
     def _check_open(self, row: Row) -> None:
         if self._stopping:
@@ -301,3 +424,22 @@ class Keeper:
             row.ready = telling.hand_out(row.profile, held)
             row.ready_for = held
         return row.ready
+
+
+def _fingerprint(life: Life) -> str | None:
+    return None if life.held is None else life.held.token.access_token.fingerprint()
+
+
+def _terms(profile: Profile) -> Terms:
+    """Give what a profile says about its renewal."""
+    rule = processmaker.renewal(profile)
+    server = processmaker.generation(profile)
+    lifetime = profile.refresh_token_lifetime or server.refresh_lifetime
+    refreshes = rule in {processmaker.Renewal.REFRESH_QUIETLY, processmaker.Renewal.REFRESH_DISRUPTIVELY}
+    return Terms(
+        rule=rule,
+        margin=profile.renew_margin,
+        refresh_lifetime=lifetime if refreshes else None,
+        timeout=profile.timeout,
+        probes=server.tells_tokens,
+    )

@@ -6,8 +6,7 @@ What follows from what is lifecycle.py's.
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 
-from pmcredd.processmaker import Renewal as Rule
-from pmcredd.validity import Held, Moment
+from pmcredd.validity import Held, Moment, Terms
 
 
 class Renewal(Enum):
@@ -15,6 +14,7 @@ class Renewal(Enum):
 
     IDLE = "idle"
     SENDING = "sending"  # a request is under way, from reading its secrets to saving its answer
+    DOUBTFUL = "doubtful"  # a refresh token went out and no answer came back: it may be spent
     WAITING = "waiting"  # it failed in a way that passes; back-off
     STOPPED = "stopped"  # it failed in a way that only somebody can mend
 
@@ -49,16 +49,25 @@ class Problem:
 class Life:
     """Everything there is to know about a profile's token and its renewal. Boot times in seconds."""
 
-    rule: Rule
+    terms: Terms
     serial: int = 1
     held: Held | None = None
+    dead: bool = False  # the server said that the held token does not live: it is not handed out
+    proved: bool = False  # a probe of this credential has passed before, so that a refused one is evidence
+    dated: bool = True  # the held token's age is known; after a reboot, only once a server's Date was seen
+    leased_until: float = 0.0  # no renewal of ours that disturbs comes before this
+    wanted: bool = False  # somebody waits for the next token: at the first moment without a lease
     renewal: Renewal = Renewal.IDLE
     pending: Held | None = None  # answered, not yet saved, not yet handed out
+    tries: int = 0  # how often the refresh token went out without our knowing that it was not spent
+    proofs: int = 0  # DOUBTFUL: probes that passed
     reason: Reason | None = None  # STOPPED: why
     problem: Problem | None = None  # the last failure, until the next success
     save_problem: Problem | None = None  # why `held` is not on disk
     failed_at: Moment | None = None
     failures: int = 0  # in a row
+    rejections: int = 0  # tokens in a row that were reported as refused
+    past: tuple[str, ...] = ()  # fingerprints of the tokens before, newest first
     wake: float | None = None  # the next Due
     asked_at: float = 0.0  # wall time of the last get
 
@@ -68,9 +77,13 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """The profile has come to life, with what the store still had of it."""
+    """The profile has come to life, with what the store still had of it (in the life already: tries, proved, past).
+
+    `leased_until` is the boot time of a saved lease, or 0.
+    """
 
     held: Held | None
+    leased_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +99,51 @@ class Due:
 @dataclass(frozen=True, slots=True)
 class Retry:
     """A person says: try once now, whatever stopped it (login, or a reload that may have mended it)."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """A person logged in: a new credential, whatever was going on with the old one."""
+
+    held: Held
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The held token was reported as refused; `dead` if the server says so too."""
+
+    serial: int
+    dead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A refresh token went out, and nothing came back that says what became of it."""
+
+    serial: int
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The server was asked whether the held token lives. `passed` is None where its answer says neither.
+
+    `at` is the boot time at which it was asked; `skew` is how far (seconds) the server's clock is ahead of ours, where
+    it told its Date.
+    """
+
+    serial: int
+    at: float
+    passed: bool | None
+    skew: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFailed:
+    """The server could not be asked."""
+
+    serial: int
+    problem: Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +194,23 @@ class Refused:
     problem: Problem
 
 
-Event = Restored | Asked | Due | Retry | Issued | Saved | SaveFailed | SaveDue | Failed | Refused
+Event = (
+    Restored
+    | Asked
+    | Due
+    | Retry
+    | LoggedIn
+    | Rejected
+    | Issued
+    | Saved
+    | SaveFailed
+    | SaveDue
+    | Failed
+    | Refused
+    | Lost
+    | Probed
+    | ProbeFailed
+)
 
 
 # --- effects -----------------------------------------------------------------------------------------------------
@@ -144,17 +218,33 @@ Event = Restored | Asked | Due | Retry | Issued | Saved | SaveFailed | SaveDue |
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Ask the server for a token, with this serial."""
+    """Ask the server for a token, with this serial; `tries` counts how often its refresh token went out (0: none)."""
+
+    serial: int
+    tries: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Ask the server whether the held token lives, and say Probed or ProbeFailed."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unspend:
+    """Take back on disk that the refresh token may be spent: it was proved that it is not."""
 
     serial: int
 
 
 @dataclass(frozen=True, slots=True)
 class Save:
-    """Write this token to disk, and say Saved or SaveFailed."""
+    """Write this token to disk with the fingerprints of those before, and say Saved or SaveFailed."""
 
     serial: int
     held: Held
+    past: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +266,4 @@ class Tell:
     """Something changed that waiting gets and watchers want to know."""
 
 
-Effect = Send | Save | WakeAt | SaveAt | Tell
+Effect = Send | Probe | Unspend | Save | WakeAt | SaveAt | Tell

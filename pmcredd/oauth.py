@@ -54,6 +54,15 @@ class TokenRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Code:
+    """An authorization code, and what its request was made with (RFC 6749 section 4.1.3, RFC 7636 section 4.5)."""
+
+    code: Secret
+    redirect_uri: str | None = None
+    verifier: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Token:
     """An access token and what the server said about it.
 
@@ -92,8 +101,9 @@ def token_request(
     client_secret: Secret | None,
     password: Secret | None = None,
     refresh_token: Secret | None = None,
+    code: Code | None = None,
 ) -> TokenRequest:
-    """Make the request for a token: the profile's grant, or a refresh if `refresh_token` is given (RFC 6749 section 6).
+    """Make the request for a token: the profile's grant, a refresh (RFC 6749 section 6), or a code's exchange (4.1.3).
 
     Scope goes out only if the profile names one, and never on a refresh, where the old one is meant. A redirect_uri
     never goes out here: ProcessMaker checks it on any grant. HTTP Basic carries id and secret as they are: the server
@@ -109,6 +119,13 @@ def token_request(
     if refresh_token is not None:
         form["grant_type"] = "refresh_token"
         form["refresh_token"] = refresh_token.reveal()
+    elif code is not None:
+        form["grant_type"] = "authorization_code"
+        form["code"] = code.code.reveal()
+        if code.redirect_uri is not None:  # repeated exactly if it was sent, and checked by the server
+            form["redirect_uri"] = code.redirect_uri
+        if code.verifier is not None:
+            form["code_verifier"] = code.verifier.reveal()
     elif profile.grant is Grant.PASSWORD:
         if profile.username is None or password is None:
             raise ValueError(f"profile {profile.name}: the password grant needs username and password")
@@ -119,7 +136,7 @@ def token_request(
         form["grant_type"] = "client_credentials"
     else:
         raise ValueError(f"profile {profile.name}: the grant {profile.grant} cannot be asked for without a person")
-    if profile.scope and refresh_token is None:
+    if profile.scope and refresh_token is None and code is None:
         form["scope"] = profile.scope
     if profile.client_id is None:
         raise ValueError(f"profile {profile.name}: client_id is missing")

@@ -23,6 +23,10 @@ class Generation:
     """Whether a refresh revokes the access token in use: league/oauth2-server does, bshaffer/oauth2-server does not."""
     invalid_client_status: int
     """The status beside the error `invalid_client`: both are in the field, RFC 6749 section 5.2 allows both."""
+    refresh_lifetime: float | None
+    """How many seconds a refresh token lives unused, where it is not as long as the access token."""
+    tells_tokens: bool
+    """Whether GET /users/{sub}/tokens/{jti} tells of a token, with that very token."""
     clients_page: str
     """Where an administrator finds the OAuth clients, in the words of the user interface."""
 
@@ -36,6 +40,8 @@ GENERATIONS: Mapping[int, Generation] = MappingProxyType(
             api_base="/api/1.0",
             refresh_revokes=True,
             invalid_client_status=401,
+            refresh_lifetime=None,
+            tells_tokens=True,
             clients_page="Admin > Auth Clients",
         ),
         3: Generation(
@@ -45,6 +51,8 @@ GENERATIONS: Mapping[int, Generation] = MappingProxyType(
             api_base="/api/1.0/{workspace}",
             refresh_revokes=False,
             invalid_client_status=400,
+            refresh_lifetime=14 * 86_400.0,
+            tells_tokens=False,
             clients_page="Admin > REST applications",
         ),
     }
@@ -78,6 +86,13 @@ def renewal(profile: Profile) -> Renewal:
             return Renewal.ASK_ANEW
         case Grant.AUTHORIZATION_CODE:
             return Renewal.REFRESH_DISRUPTIVELY if generation(profile).refresh_revokes else Renewal.REFRESH_QUIETLY
+
+
+def token_info_url(profile: Profile, sub: str | None, jti: str | None) -> str | None:
+    """Give the URL that tells whether a token lives, or None where there is none: no user, no id, ProcessMaker 3."""
+    if not (generation(profile).tells_tokens and sub and jti):
+        return None
+    return api_url(profile, f"/users/{quote(sub, safe='')}/tokens/{quote(jti, safe='')}")
 
 
 def token_url(profile: Profile) -> str:

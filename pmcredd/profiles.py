@@ -100,6 +100,8 @@ class Profile:
     client_key: str | None = None
     proxy: str | None = None  # a URL, or "environment"
     timeout: float = 30.0
+    renew_margin: float | None = None  # seconds before the end
+    refresh_token_lifetime: float | None = None  # seconds
     file: str = field(default="", compare=False)  # where it is defined: for messages, not part of what it is
 
 

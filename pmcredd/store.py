@@ -11,7 +11,7 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from pmcredd.validity import DAY, Held, Moment
 
 SCHEMA_VERSION = 1
 TRIES_WITHOUT_ANSWER = 2
+PADDING = 8192  # bytes: more than a pair of tokens takes
 PARKED_FOR = 30 * DAY  # a row that no profile matches any more is forgotten after this
 
 T = TypeVar("T")
@@ -40,11 +41,20 @@ class StoreProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """A row as it was found: the token, the serial it was saved with, and the wall time of the last `get`."""
+    """A row as it was found: the token, the serial it was saved with, and the wall time of the last `get`.
+
+    `tries` is how often its refresh token may have been spent, `past` the fingerprints of the tokens before,
+    `leased_until` a boot time of the boot it was issued in.
+    """
 
     held: Held
     serial: int
     asked_at: float
+    past: tuple[str, ...] = ()
+    proved: bool = False
+    dead: bool = False
+    leased_until: float = 0.0
+    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +127,10 @@ class Store:
 
     def load(self, identities: Sequence[str]) -> dict[str, Saved]:
         """Find the tokens of these identities; what is not there is not in the answer."""
-        query = f"SELECT {_COLUMNS} FROM credential WHERE identity = ?"  # noqa: S608 - constant columns
+        query = (
+            f"SELECT {_COLUMNS}, past, proved, dead, leased_until, tries FROM credential "  # noqa: S608 - constant columns
+            "LEFT JOIN intent USING (identity) WHERE identity = ?"
+        )
         found = {}
         with _mapped(self.path):
             for each in identities:
@@ -125,16 +138,29 @@ class Store:
                     found[each] = _saved(row)
         return found
 
-    def save(self, profile: Profile, held: Held, *, serial: int, asked_at: float) -> None:
-        """Write a token in place of the one before it; it is on disk when this returns."""
+    def save(
+        self,
+        profile: Profile,
+        held: Held,
+        *,
+        serial: int,
+        asked_at: float,
+        past: tuple[str, ...] = (),
+        proved: bool = False,
+    ) -> None:
+        """Write a token in place of the one before it, with what is known of it, and clear the intent; all at once."""
 
         def work() -> None:
             token = held.token
+            self._db.execute("DELETE FROM intent WHERE identity = ?", (identity(profile),))
             self._db.execute(
-                f"INSERT OR REPLACE INTO credential (identity, profile, {_COLUMNS}) VALUES (?, ?, {_MARKS})",  # noqa: S608 - constant columns
+                f"INSERT OR REPLACE INTO credential (identity, profile, past, proved, {_COLUMNS}) "  # noqa: S608 - constant columns
+                f"VALUES (?, ?, ?, ?, {_MARKS})",
                 (
                     identity(profile),
                     profile.name,
+                    " ".join(past),
+                    proved,
                     token.access_token.reveal(),
                     token.token_type,
                     token.expires_in,
@@ -153,6 +179,50 @@ class Store:
 
         self._run(work)
 
+    def begin_spend(self, profile_identity: str, tries: int) -> None:
+        """Commit that a refresh token is about to be sent for the `tries`th time: whoever comes after us must doubt.
+
+        The row is padded, and the log wound back, so that saving the new pair needs no new space on a full disk.
+        """
+        padding = bytes(PADDING)
+        self._run(
+            lambda: self._db.execute(
+                "INSERT OR REPLACE INTO intent (identity, tries, padding) VALUES (?, ?, ?)",
+                (profile_identity, tries, padding),
+            )
+        )
+        with _mapped(self.path):
+            self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+
+    def end_spend(self, profile_identity: str, tries: int) -> None:
+        """Take an intent back: of the times it was sent, only `tries` are still in doubt."""
+
+        def work() -> None:
+            if tries == 0:
+                self._db.execute("DELETE FROM intent WHERE identity = ?", (profile_identity,))
+            else:
+                self._db.execute("UPDATE intent SET tries = ? WHERE identity = ?", (tries, profile_identity))
+
+        self._run(work)
+
+    def drop_refresh_token(self, profile_identity: str) -> None:
+        """Forget a refresh token that the server calls dead: no daemon after us sends it once more."""
+
+        def work() -> None:
+            self._db.execute("UPDATE credential SET refresh_token = NULL WHERE identity = ?", (profile_identity,))
+            self._db.execute("DELETE FROM intent WHERE identity = ?", (profile_identity,))
+
+        self._run(work)
+
+    def note(self, profile_identity: str, *, proved: bool, dead: bool, leased_until: float) -> None:
+        """Note what was learned of the token: that a probe has passed, that it is dead, until when it is leased."""
+        self._run(
+            lambda: self._db.execute(
+                "UPDATE credential SET proved = ?, dead = ?, leased_until = ? WHERE identity = ?",
+                (proved, dead, leased_until, profile_identity),
+            )
+        )
+
     def asked(self, profile_identity: str, asked_at: float) -> None:
         """Remember (wall time) that somebody asked: after 30 days without, a token is let go."""
         self._run(
@@ -167,6 +237,7 @@ class Store:
         def work() -> None:
             marks = [(now, row[0]) for row in self._db.execute("SELECT identity FROM credential") if row[0] not in live]
             self._db.execute("DELETE FROM credential WHERE parked_at < ?", (now - PARKED_FOR,))
+            self._db.execute("DELETE FROM intent WHERE identity NOT IN (SELECT identity FROM credential)")
             self._db.executemany("UPDATE credential SET parked_at = ? WHERE identity = ? AND parked_at IS NULL", marks)
             back = [(row,) for row in live]
             self._db.executemany("UPDATE credential SET parked_at = NULL WHERE identity = ?", back)
@@ -197,25 +268,23 @@ class Store:
             return None
         return Stop(None, f"{tries} tries of this secret were cut short before the server's answer was seen")
 
-    def begin_try(self, key: str) -> None:
-        """Commit that this secret is about to be tried: before it is sent, so that a crash cannot hide the try."""
-        self._run(
-            lambda: self._db.execute(
-                "INSERT INTO stop (key, tries) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET tries = tries + 1", (key,)
-            )
-        )
+    def begin_tries(self, keys: Sequence[str]) -> None:
+        """Commit that these secrets are about to be tried: before they are sent, so that no crash hides the try."""
+        query = "INSERT INTO stop (key, tries) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET tries = tries + 1"
+        self._run(lambda: self._db.executemany(query, [(key,) for key in keys]))
 
-    def end_try(self, key: str, stop: Stop | None) -> None:
-        """Record how the try ended: None clears it, a Stop means never again by itself."""
+    def end_tries(self, ended: Mapping[str, Stop | None]) -> None:
+        """Record how the tries ended: None clears one, a Stop means never again by itself."""
 
         def work() -> None:
-            if stop is None:
-                self._db.execute("DELETE FROM stop WHERE key = ?", (key,))
-            else:
-                self._db.execute(
-                    "INSERT OR REPLACE INTO stop (key, tries, reason, sentence) VALUES (?, 1, ?, ?)",
-                    (key, stop.reason, stop.sentence),
-                )
+            for key, stop in ended.items():
+                if stop is None:
+                    self._db.execute("DELETE FROM stop WHERE key = ?", (key,))
+                else:
+                    self._db.execute(
+                        "INSERT OR REPLACE INTO stop (key, tries, reason, sentence) VALUES (?, 1, ?, ?)",
+                        (key, stop.reason, stop.sentence),
+                    )
 
         self._run(work)
 
@@ -250,8 +319,11 @@ CREATE TABLE credential (
     access_token TEXT NOT NULL, token_type TEXT NOT NULL, expires_in REAL, refresh_token TEXT, scope TEXT,
     sub TEXT, jti TEXT, exp REAL,
     issued_boot REAL NOT NULL, issued_wall REAL NOT NULL, issued_boot_id TEXT NOT NULL,
-    serial INTEGER NOT NULL, asked_at REAL NOT NULL, parked_at REAL
+    serial INTEGER NOT NULL, asked_at REAL NOT NULL, parked_at REAL,
+    past TEXT NOT NULL, proved INTEGER NOT NULL, dead INTEGER NOT NULL DEFAULT 0,
+    leased_until REAL NOT NULL DEFAULT 0
 ) WITHOUT ROWID;
+CREATE TABLE intent (identity TEXT PRIMARY KEY, tries INTEGER NOT NULL, padding BLOB NOT NULL);
 CREATE TABLE stop (
     key TEXT PRIMARY KEY, tries INTEGER NOT NULL, reason TEXT, sentence TEXT
 ) WITHOUT ROWID;
@@ -262,7 +334,8 @@ MIGRATIONS: dict[int, str] = {0: _SCHEMA}
 
 
 def _saved(row: tuple[object, ...]) -> Saved:
-    access, token_type, expires_in, refresh, scope, sub, jti, exp, boot, wall, boot_id, serial, asked_at = row
+    access, token_type, expires_in, refresh, scope, sub, jti, exp, boot, wall, boot_id, serial, asked_at = row[:13]
+    past, proved, dead, leased_until, tries = row[13:]
     token = Token(
         access_token=Secret(str(access)),
         token_type=str(token_type),
@@ -274,7 +347,16 @@ def _saved(row: tuple[object, ...]) -> Saved:
         exp=_number(exp),
     )
     issued = Moment(boot=_number(boot) or 0.0, wall=_number(wall) or 0.0, boot_id=str(boot_id))
-    return Saved(Held(token, issued), int(_number(serial) or 1), _number(asked_at) or 0.0)
+    return Saved(
+        Held(token, issued),
+        serial=int(_number(serial) or 1),
+        asked_at=_number(asked_at) or 0.0,
+        past=tuple(str(past).split()),
+        proved=bool(proved),
+        dead=bool(dead),
+        leased_until=_number(leased_until) or 0.0,
+        tries=int(_number(tries) or 0),
+    )
 
 
 def _number(value: object) -> float | None:

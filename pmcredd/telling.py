@@ -57,6 +57,12 @@ class ReloadReport:
     warnings: tuple[str, ...]
 
 
+WHY_REFUSED = (
+    "see whether the profile's url is the right tenant, a proxy strips the Authorization header, the server's clock is "
+    "off, the user was deleted, or the grant is client_credentials (such a token has no user); then: pmcred login"
+)
+
+
 def hand_out(profile: Profile, held: Held) -> HandOut:
     """Make a hand-out of a token."""
     expiry = validity.expires_at(held)
@@ -69,6 +75,42 @@ def hand_out(profile: Profile, held: Held) -> HandOut:
         expires_at=whole,
         # Renewals of the grants that ask anew disturb no token that is out: it is good until it expires.
         good_until=whole,
+    )
+
+
+def not_rejected(profile: Profile) -> Failure:
+    """Make the failure of a `reject` whose token lives."""
+    return Failure(
+        Code.NOT_REJECTED,
+        f"the token of {profile.name} lives: its server has just accepted it",
+        f"send it to {profile.url} alone; look for another host, or a proxy that strips the Authorization header",
+    )
+
+
+def rejected_in_a_row(profile: Profile, life: Life) -> Failure:
+    """Make the failure of a `reject` after which a new token would be refused like the ones before."""
+    return Failure(
+        Code.MISCONFIGURED,
+        f"the last {life.rejections} tokens of {profile.name} were refused in a row; a new one would not help",
+        WHY_REFUSED,
+    )
+
+
+def unproven(profile: Profile) -> Failure:
+    """Make the failure of a `reject` that could not be checked, where a renewal would kill a token that may live."""
+    return Failure(
+        Code.NOT_REJECTED,
+        f"whether the token of {profile.name} lives could not be checked, and to renew it would kill it for everybody",
+        f"ask again, or look: pmcred status {profile.name}",
+    )
+
+
+def stranger(profile: Profile) -> Failure:
+    """Make the failure of a `reject` of a token that we did not hand out."""
+    return Failure(
+        Code.NOT_REJECTED,
+        f"that token is none of the last ones of {profile.name}",
+        f"pmcred get {profile.name}",
     )
 
 
@@ -87,22 +129,23 @@ def failure(profile: Profile, life: Life, otherwise: str, code: Code) -> Failure
     return Failure(_code(life, problem), f"{profile.name}: {problem.sentence}", problem.mend)
 
 
-def cannot_promise(profile: Profile, life: Life) -> Failure:
-    """Make the failure of a `get --for` that no token of this server can keep."""
-    lives = (life.held.token.expires_in if life.held else None) or 0.0
-    length = f"{lives / validity.DAY:.0f} days" if lives > 2 * validity.DAY else f"{lives:.0f} s"
+def cannot_promise(profile: Profile, most: float) -> Failure:
+    """Make the failure of a `get --for` that no token of this server can keep; `most` seconds it could."""
+    length = f"{most / validity.DAY:.0f} days" if most > 2 * validity.DAY else f"{most:.0f} s"
     return Failure(
         Code.CANNOT_PROMISE,
-        f"the server of {profile.name} issues tokens that live {length}, not as long as asked for",
+        f"a token of {profile.name} can be promised for {length} at most, not as long as asked for",
         f"pmcred get {profile.name}, with a shorter --for or none",
     )
 
 
 def _state(life: Life, now: Moment) -> str:
     """Say in one word how a profile is. Trouble comes first: a token that lives on is seen by its expires_at."""
+    if life.renewal is Renewal.DOUBTFUL:
+        return "doubtful"
     if life.renewal is Renewal.STOPPED:
         return "needs-login" if life.reason is Reason.NEEDS_LOGIN else "stopped"
-    if life.held is not None and validity.alive(life.held, now):
+    if life.held is not None and not life.dead and validity.alive(life.held, now):
         return "waiting" if life.renewal is Renewal.WAITING else "live"
     return {Renewal.SENDING: "renewing", Renewal.WAITING: "waiting"}.get(life.renewal, "no-token")
 

@@ -12,6 +12,9 @@ from pmcredd.processmaker import Renewal
 DAY = 86_400.0
 DEFAULT_LEASE = 30.0  # seconds a token is promised to live when nobody says otherwise
 EARLIEST_RENEWAL = 7 * DAY  # before expiry: a year's token is not thrown away after eight months
+WRONG_CLOCK = 300.0  # a wall clock this far off a server's Date is not believed
+LONGEST_MARGIN = 3 * DAY
+SHORTEST_MARGIN = 10.0
 MOST_SPREAD = 3600.0  # profiles that were asked for together do not come back together
 
 
@@ -34,6 +37,28 @@ class Held:
     token: Token
     issued: Moment
     saved: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a profile says about its renewal; lengths in seconds, None for the rule's own."""
+
+    rule: Renewal
+    margin: float | None = None
+    refresh_lifetime: float | None = None
+    timeout: float = 30.0
+    probes: bool = False
+    """Whether the server can be asked if a token lives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """When a disruptive renewal happens, in boot time: at the first moment without a lease from `start` on, at the
+    latest at `forced`.
+    """
+
+    start: float
+    forced: float
 
 
 def remaining(held: Held, now: Moment) -> float | None:
@@ -75,6 +100,11 @@ def alive(held: Held, now: Moment) -> bool:
     return left is None or left > 0
 
 
+def alive_in(held: Held | None, now: Moment) -> bool:
+    """Say whether there is a token, and it works."""
+    return held is not None and alive(held, now)
+
+
 def good(held: Held, now: Moment, lasting: float | None) -> bool:
     """Say whether the token may be handed out for `lasting` seconds (None: the default lease)."""
     left = remaining(held, now)
@@ -83,18 +113,41 @@ def good(held: Held, now: Moment, lasting: float | None) -> bool:
     return left > 0 and left >= (default_lease(held) if lasting is None else lasting)
 
 
-def renew_at(renewal: Renewal, held: Held, now: Moment, jitter: float) -> float | None:
-    """Give the boot time at which the next token is to be asked for, or None for never.
+def window(terms: Terms, held: Held) -> Window | None:
+    """Give the window of a disruptive renewal, or None where the lifetime is unknown.
 
-    Who asks anew disturbs nobody, so it is done early: at two thirds of the lifetime, though at most seven days before
-    the end. `jitter`, from 0 to 1, spreads profiles over a twentieth of the lifetime (an hour at most). Where the wall
-    clock has run ahead of boot time (a restored snapshot of the machine: the server's clock went on) the renewal comes
-    earlier by as much. That may be a wrong clock too, so it never makes a token count as dead.
+    It lies before the end by a margin of a tenth of the lifetime, at most three days and at least ten seconds: late,
+    because the renewal kills the token in everybody's hands, but not too late, because the refresh token dies about
+    when the access token does. It is never longer than a third of the lifetime.
     """
     life = held.token.expires_in
-    if renewal is not Renewal.ASK_ANEW or life is None:
+    if life is None:
         return None
+    end = life if terms.refresh_lifetime is None else min(life, terms.refresh_lifetime)
+    margin = min(LONGEST_MARGIN, life / 10) if terms.margin is None else terms.margin
+    margin = min(max(margin, SHORTEST_MARGIN), end / 3)
+    start = held.issued.boot + end - margin
+    return Window(start, start + margin / 2)
+
+
+def renew_at(terms: Terms, held: Held, now: Moment, jitter: float) -> float | None:
+    """Give the boot time at which the next token is to be asked for, or None for never.
+
+    Where it disturbs nobody it is done early: at two thirds of the lifetime, though at most seven days before the end,
+    and well before the refresh token, if there is one, dies of idleness. `jitter`, from 0 to 1, spreads profiles over
+    a twentieth of the lifetime (an hour at most). Where the wall clock has run ahead of boot time (a restored snapshot
+    of the machine: the server's clock went on) such a renewal comes earlier by as much. That may be a wrong clock too,
+    so it never makes a token count as dead, and never advances a renewal that does disturb.
+    """
+    life = held.token.expires_in
+    if terms.rule is Renewal.NEVER or life is None:
+        return None
+    if terms.rule is Renewal.REFRESH_DISRUPTIVELY:
+        found = window(terms, held)
+        return None if found is None else found.start
     early = max(life * 2 / 3, life - EARLIEST_RENEWAL)
+    if terms.refresh_lifetime is not None:
+        early = min(early, terms.refresh_lifetime * 2 / 3)
     behind = max(0.0, (now.wall - held.issued.wall) - (now.boot - held.issued.boot))
     return held.issued.boot + early + jitter * min(life / 20, MOST_SPREAD) - behind
 

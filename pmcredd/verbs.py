@@ -5,8 +5,10 @@ from collections.abc import Callable, Mapping
 
 from pmcredd import wire
 from pmcredd.keeper import Keeper
+from pmcredd.oauth import Code
+from pmcredd.secret import Secret
 from pmcredd.telling import Failure, HandOut, Status
-from pmcredd.wire import Code, Request
+from pmcredd.wire import Request
 
 DEFAULT_TIMEOUT = 60.0  # seconds a `get` waits for a new token
 LONGEST_TIMEOUT = 3600.0
@@ -53,7 +55,9 @@ class Verbs:
             case "get":
                 return self._format(await self._keeper.get(target, _lasting(request), _timeout(request)))
             case "login":
-                return self._format(await self._keeper.login(target, _timeout(request)), token=False)
+                return self._format(await self._login(request, target), token=False)
+            case "reject":
+                return self._format(await self._keeper.reject(target, _fingerprint(request), _timeout(request)))
             case "hello":
                 return wire.format_ok([self._hello()], many=False)
             case "list":
@@ -76,7 +80,21 @@ class Verbs:
                 self._stop()
                 return wire.format_ok([{}], many=False)
             case _:
-                raise Failure(Code.BAD_REQUEST, "this verb is known and not served", "pmcred --help")
+                raise Failure(wire.Code.BAD_REQUEST, "this verb is known and not served", "pmcred --help")
+
+    async def _login(self, request: Request, target: str) -> HandOut:
+        code = request.args.get("code")
+        if code is None:
+            return await self._keeper.login(target, _timeout(request))
+        verifier = request.args.get("code_verifier")
+        return await self._keeper.login_with_code(
+            target,
+            Code(
+                code=Secret(code),
+                redirect_uri=request.args.get("redirect_uri"),
+                verifier=None if verifier is None else Secret(verifier),
+            ),
+        )
 
     def _hello(self) -> Mapping[str, str]:
         from pmcredd import __version__  # here: looking it up costs a tenth of the daemon's start
@@ -151,6 +169,15 @@ def _lasting(request: Request) -> float | None:
     return None if text is None else _duration("for", text)
 
 
+def _fingerprint(request: Request) -> str:
+    token, fingerprint = request.args.get("token"), request.args.get("fingerprint")
+    if (token is None) == (fingerprint is None):
+        raise Failure(
+            wire.Code.BAD_REQUEST, "reject needs the refused token or its fingerprint", "pmcred reject --help"
+        )
+    return fingerprint if fingerprint is not None else Secret(token or "").fingerprint()
+
+
 def _timeout(request: Request) -> float:
     text = request.args.get("timeout")
     return DEFAULT_TIMEOUT if text is None else min(_duration("timeout", text), LONGEST_TIMEOUT)
@@ -160,4 +187,4 @@ def _duration(key: str, text: str) -> float:
     try:
         return wire.parse_duration(text)
     except wire.BadLine as error:
-        raise Failure(Code.BAD_REQUEST, f"{key}: {error}", f"{key}=30m") from None
+        raise Failure(wire.Code.BAD_REQUEST, f"{key}: {error}", f"{key}=30m") from None

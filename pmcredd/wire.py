@@ -83,7 +83,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "get": Verb(Target.REQUIRED, frozenset({"for", "timeout"})),
         "list": Verb(),
         "status": Verb(Target.OPTIONAL),
-        "login": Verb(Target.REQUIRED, frozenset({"timeout"})),
+        "login": Verb(Target.REQUIRED, frozenset({"timeout", "code", "redirect_uri", "code_verifier"})),
+        "reject": Verb(Target.REQUIRED, frozenset({"token", "fingerprint", "timeout"})),
         "reload": Verb(),
         "stop": Verb(),
     }

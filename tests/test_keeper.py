@@ -1,6 +1,7 @@
 """Keeping every profile's token: real store, real rules; the network and the clock are the test's."""
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def _quick_stretching(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exchange, "STRETCH", 2)
 
 
-def unrecorded(key: str, stop: Stop | None) -> None:
+def unrecorded(ended: Mapping[str, Stop | None]) -> None:
     """Stand in for the end of a try that a kill keeps from the store."""
 
 
@@ -289,7 +290,7 @@ async def test_a_crash_during_a_try_counts(autojump_clock: MockClock, tmp_path: 
         with trio.move_on_after(5):
             async with keeping(tmp_path, killed, server=server) as world:
                 # What a kill leaves behind: the commit before the send, and nothing after it.
-                world.store.end_try = unrecorded  # type: ignore[method-assign]
+                world.store.end_tries = unrecorded  # type: ignore[method-assign]
                 await settled()
                 sent += len(server.requests)
                 assert server.held is not None
@@ -488,10 +489,10 @@ async def test_a_try_that_cannot_be_committed_is_not_made(autojump_clock: MockCl
     """With an unwritable store no password goes out: a crash could hide the try and cost the account."""
     async with keeping(tmp_path, PROD) as world:
 
-        def broken(key: str) -> None:
+        def broken(keys: Sequence[str]) -> None:
             raise StoreProblem("the disk is full", "df -h")
 
-        world.store.begin_try = broken  # type: ignore[method-assign]
+        world.store.begin_tries = broken  # type: ignore[method-assign]
         with pytest.raises(Failure, match="the disk is full"):
             await world.get()
         assert world.server.requests == []

@@ -9,17 +9,17 @@ from support.lives import held, moment
 
 from pmcredd import life as l
 from pmcredd import lifecycle, validity
+from pmcredd.decision import Ask, CannotPromise, Decision, Fail, Serve, Wait, decide
 from pmcredd.life import Fault, Life, Problem, Reason, Renewal
-from pmcredd.lifecycle import Verdict
 from pmcredd.processmaker import Renewal as Rule
-from pmcredd.validity import Held
+from pmcredd.validity import Held, Terms
 
 DAY = 86_400.0
 NOW = moment()
 PROBLEM = Problem("the server hiccups", "wait", Fault.UNREACHABLE)
 NEW = held(3600, value="token-2")
 
-FRESH = Life(rule=Rule.ASK_ANEW, asked_at=NOW.wall)
+FRESH = Life(terms=Terms(Rule.ASK_ANEW), asked_at=NOW.wall)
 LIVE = replace(FRESH, held=held(3600))
 SENDING = replace(LIVE, renewal=Renewal.SENDING)
 SAVING = replace(SENDING, pending=NEW)
@@ -74,7 +74,7 @@ def test_a_token_is_saved_before_it_is_held() -> None:
 
 def test_a_personal_access_token_is_not_saved() -> None:
     """A personal access token is held at once and never written to the store: its source is where it is kept."""
-    life, effects = step(replace(SENDING, rule=Rule.NEVER), l.Issued(1, NEW))
+    life, effects = step(replace(SENDING, terms=Terms(Rule.NEVER)), l.Issued(1, NEW))
 
     assert life.held == NEW
     assert kinds(effects) == [l.Tell]
@@ -199,32 +199,30 @@ def test_nonsense_raises_and_changes_nothing(life: Life, event: l.Event) -> None
 @pytest.mark.parametrize(
     ("life", "after", "lasting", "expected"),
     [
-        pytest.param(LIVE, 0, None, Verdict.SERVE, id="good"),
-        pytest.param(LIVE, 3590, None, Verdict.ASK, id="about to end: ask anew"),
-        pytest.param(LIVE, 4000, None, Verdict.ASK, id="dead: ask anew"),
-        pytest.param(FRESH, 0, None, Verdict.ASK, id="none: ask"),
-        pytest.param(SENDING, 0, None, Verdict.SERVE, id="good while the next is under way"),
-        pytest.param(SENDING, 4000, None, Verdict.WAIT, id="dead while the next is under way"),
-        pytest.param(WAITING, 3590, None, Verdict.SERVE, id="failing: what lives is served"),
-        pytest.param(WAITING, 4000, None, Verdict.FAIL, id="failing and dead"),
-        pytest.param(WAITING, 3000, 1800, Verdict.FAIL, id="failing: a promise is not bent"),
-        pytest.param(STOPPED, 3590, None, Verdict.SERVE, id="stopped: what lives is served"),
-        pytest.param(STOPPED, 4000, None, Verdict.FAIL, id="stopped and dead"),
-        pytest.param(LIVE, 3000, 1800, Verdict.ASK, id="not long enough: ask anew"),
-        pytest.param(LIVE, 0, 7200, Verdict.CANNOT_PROMISE, id="longer than any token of that server"),
-        pytest.param(
-            replace(STOPPED, reason=Reason.SECRET_UNAVAILABLE), 4000, None, Verdict.ASK, id="locked a while ago"
-        ),
+        pytest.param(LIVE, 0, None, Serve(), id="good"),
+        pytest.param(LIVE, 3590, None, Ask(), id="about to end: ask anew"),
+        pytest.param(LIVE, 4000, None, Ask(), id="dead: ask anew"),
+        pytest.param(FRESH, 0, None, Ask(), id="none: ask"),
+        pytest.param(SENDING, 0, None, Serve(), id="good while the next is under way"),
+        pytest.param(SENDING, 4000, None, Wait(), id="dead while the next is under way"),
+        pytest.param(WAITING, 3590, None, Serve(), id="failing: what lives is served"),
+        pytest.param(WAITING, 4000, None, Fail(), id="failing and dead"),
+        pytest.param(WAITING, 3000, 1800, Fail(), id="failing: a promise is not bent"),
+        pytest.param(STOPPED, 3590, None, Serve(), id="stopped: what lives is served"),
+        pytest.param(STOPPED, 4000, None, Fail(), id="stopped and dead"),
+        pytest.param(LIVE, 3000, 1800, Ask(), id="not long enough: ask anew"),
+        pytest.param(LIVE, 0, 7200, CannotPromise(3600), id="longer than any token of that server"),
+        pytest.param(replace(STOPPED, reason=Reason.SECRET_UNAVAILABLE), 4000, None, Ask(), id="locked a while ago"),
     ],
 )
-def test_decide(life: Life, after: float, lasting: float | None, expected: Verdict) -> None:
+def test_decide(life: Life, after: float, lasting: float | None, expected: Decision) -> None:
     """What a `get` is answered with follows from the token, the renewal and the promise asked for."""
-    assert lifecycle.decide(life, moment(after), lasting) is expected
+    assert decide(life, moment(after), lasting) == expected
 
 
 lives = st.builds(
     Life,
-    rule=st.sampled_from([Rule.ASK_ANEW, Rule.NEVER]),
+    terms=st.builds(Terms, st.sampled_from(Rule)),
     held=st.none() | st.builds(held, st.floats(1, 1e6) | st.none()),
     renewal=st.sampled_from(Renewal),
     problem=st.just(PROBLEM),
@@ -239,7 +237,7 @@ def test_a_dead_token_is_never_served(life: Life, after: float, lasting: float |
     """Whatever the renewal is doing, SERVE means a token that lives, and as long as was asked for."""
     now = moment(after)
 
-    if lifecycle.decide(life, now, lasting) is Verdict.SERVE:
+    if isinstance(decide(life, now, lasting), Serve):
         assert life.held is not None
         left = validity.remaining(life.held, now)
         assert left is None or left > 0

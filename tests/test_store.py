@@ -194,16 +194,16 @@ def test_tries(path: Path) -> None:
     """One unanswered try (we were killed) may be repeated, two are a stop; an answer clears or stops for good."""
     store = Store.open(path)
     assert store.stop("key") is None
-    store.begin_try("key")
+    store.begin_tries(["key"])
     assert store.stop("key") is None
-    store.begin_try("key")
+    store.begin_tries(["key"])
     stop = store.stop("key")
     assert stop is not None
     assert stop.reason is None
-    store.end_try("key", None)
+    store.end_tries({"key": None})
     assert store.stop("key") is None
-    store.begin_try("key")
-    store.end_try("key", Stop("bad-credentials", "refused"))
+    store.begin_tries(["key"])
+    store.end_tries({"key": Stop("bad-credentials", "refused")})
     store.close()
     assert Store.open(path).stop("key") == Stop("bad-credentials", "refused")
 

@@ -9,6 +9,7 @@ from support.lives import held, moment
 
 from pmcredd import validity
 from pmcredd.processmaker import Renewal
+from pmcredd.validity import Terms
 
 DAY = 86_400.0
 YEAR = 365 * DAY
@@ -84,7 +85,7 @@ def test_rebase_changes_no_answer(lifetime: float, gone: float, later: float) ->
 @given(lifetimes, jitters)
 def test_renewal_comes_early_but_not_too_early(lifetime: float, jitter: float) -> None:
     """Who asks anew does so after two thirds of the lifetime, before its end, and at most seven days before it."""
-    due = validity.renew_at(Renewal.ASK_ANEW, held(lifetime), moment(), jitter)
+    due = validity.renew_at(Terms(Renewal.ASK_ANEW), held(lifetime), moment(), jitter)
 
     assert due is not None
     gone = due - moment().boot
@@ -94,8 +95,8 @@ def test_renewal_comes_early_but_not_too_early(lifetime: float, jitter: float) -
 
 def test_a_restored_snapshot_renews_earlier() -> None:
     """Where the wall clock ran ahead of boot time the renewal comes earlier by as much."""
-    due = validity.renew_at(Renewal.ASK_ANEW, held(3600), moment(10), 0.0)
-    ahead = validity.renew_at(Renewal.ASK_ANEW, held(3600), moment(10, wall_step=600), 0.0)
+    due = validity.renew_at(Terms(Renewal.ASK_ANEW), held(3600), moment(10), 0.0)
+    ahead = validity.renew_at(Terms(Renewal.ASK_ANEW), held(3600), moment(10, wall_step=600), 0.0)
 
     assert due is not None
     assert ahead == pytest.approx(due - 600)
@@ -106,7 +107,7 @@ def test_nothing_to_renew(rule: Renewal) -> None:
     """What cannot be renewed, or never ends as far as is known, has no renewal."""
     token = held(3600) if rule is Renewal.NEVER else held(None)
 
-    assert validity.renew_at(rule, token, moment(), 0.5) is None
+    assert validity.renew_at(Terms(rule), token, moment(), 0.5) is None
 
 
 def test_expiry_is_told_in_unix_time() -> None:
