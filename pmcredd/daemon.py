@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.socket:
             environ["PMCRED_SOCKET"] = options.socket
     process.harden()
+    process.return_freed_memory()
     try:
         config = config_files.load(environ)
         if check:

@@ -6,9 +6,11 @@ import json
 import os
 import resource
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 _PR_SET_DUMPABLE = 4
+_M_MMAP_THRESHOLD = -3  # mallopt(3)
 
 
 def harden() -> None:
@@ -20,6 +22,16 @@ def harden() -> None:
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def return_freed_memory() -> None:
+    """Let large blocks of memory go back to the system as soon as they are freed.
+
+    glibc stops doing so once it has seen one freed, and keeps as much for the next: the 4 MiB that scrypt takes for a
+    few milliseconds would be ours for life. Setting the threshold, to what it is, fixes it there.
+    """
+    with suppress(AttributeError):  # another C library, with habits of its own
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
 class StateProblem(Exception):
