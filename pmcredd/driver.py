@@ -22,7 +22,6 @@ from pmcredd.life import (
     Event,
     Failed,
     Fault,
-    Issued,
     Life,
     Lost,
     Probe,
@@ -135,6 +134,11 @@ class Driver:
         if slow is not None and self._nursery is not None:
             self._nursery.start_soon(self._save, row, slow)
 
+    def resume(self, row: Row) -> None:
+        """Go on with a row that was parked: what came due meanwhile comes due now."""
+        if row.life.wake is not None:
+            self._do(row, WakeAt(row.life.wake))
+
     async def complete(self, row: Row, event: Event) -> None:
         """Let an event happen, its save included."""
         slow = self._step(row, event)
@@ -244,9 +248,7 @@ class Driver:
             except Exception as error:  # noqa: BLE001 - as above
                 # The request may have gone out: with a refresh token in it that is doubt, never back-off.
                 event = Lost(serial, _mistake(error)) if tries else _bug(serial, error)
-            if isinstance(event, Issued) and row.retired:
-                log.info("%s: changed while a token was under way; that token is not used", row.profile.name)
-                return
+            # Even if the profile is gone meanwhile: the pair is saved under its identity, for when it comes back.
             await self.complete(row, event)
 
     async def _save(self, row: Row, save: Save) -> None:

@@ -61,6 +61,9 @@ class Keeper:
         self._driver = driver
         self._clock = clock
         self._rows: dict[str, Row] = {}
+        # By identity: rows that no profile matches any more. One may still wait for an answer, and its profile may come
+        # back (a typo in a url, for ten seconds) before that arrives: a second row would spend its refresh token twice.
+        self._parked: dict[str, Row] = {}
         self._one_reload = trio.Lock()
         self._stopping = False
         self.config_problem: str | None = None
@@ -277,6 +280,8 @@ class Keeper:
     async def _open(self, opened: Iterable[Profile]) -> None:
         """Bring profiles to life with what the store has of them."""
         by_identity = {identity(profile): profile for profile in opened}
+        for key in self._parked.keys() & by_identity.keys():
+            self._bring_back(self._parked.pop(key), by_identity.pop(key))
         stored: dict[str, Saved] = {}
         try:
             stored = await self._worker.do(self._store.load, list(by_identity))
@@ -332,9 +337,16 @@ class Keeper:
         unchanged = tuple(sorted(new.keys() - set(added) - set(changed)))
         return ReloadReport(added, changed, removed, unchanged, (*map(str, config.warnings), *note))
 
+    def _bring_back(self, row: Row, profile: Profile) -> None:
+        row.profile, row.ready, row.retired = profile, None, False
+        row.life = replace(row.life, terms=_terms(profile), rejections=0)
+        self._rows[profile.name] = row
+        self._driver.resume(row)
+
     def _retire(self, name: str) -> None:
         row = self._rows.pop(name)
         row.retired = True
+        self._parked[identity(row.profile)] = row
         self._driver.tell(row)
 
     async def _park(self) -> None:
