@@ -305,6 +305,7 @@ class Keeper:
                 restored = Restored(saved.held, saved.leased_until if same else 0.0)
             row = self._rows[profile.name] = Row(profile, life)
             self._driver.happen(row, restored)
+            self._driver.tell(row)
 
     async def _follow(self, config: Config) -> ReloadReport:
         self._exchange.withhold = profiles.secret_variables(config.profiles.values())
