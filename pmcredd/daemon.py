@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from pmcredd import config_files, paths, process, server
+from pmcredd import config_files, listening, paths, process, server
 from pmcredd.clock import SystemClock
 from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
@@ -147,8 +147,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> None:
     except StoreProblem as problem:
         raise CannotStart(problem.message, problem.hint) from None
     try:
-        listener = server.open_listener(socket_path)
-    except server.SocketProblem as problem:
+        listener = listening.open_listener(socket_path)
+    except listening.SocketProblem as problem:
         store.close()
         raise CannotStart(problem.message, problem.hint) from None
     notice = None
@@ -180,7 +180,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> None:
     finally:
         with trio.CancelScope(shield=True):
             await upstream.aclose()
-        server.close_listener(listener)
+        listening.close_listener(listener)
         store.close()
         lock.release()
     log.info("left")

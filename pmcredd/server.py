@@ -1,20 +1,17 @@
-"""The daemon's socket: who may connect, one line in, one answer out. What the answers are is not known here."""
+"""What happens on the daemon's socket: one line in, one answer out. What the answers are is not known here."""
 
 import contextlib
 import errno
-import fcntl
 import functools
 import logging
 import math
 import os
 import socket
-import stat
 import struct
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 import trio
 
@@ -25,7 +22,27 @@ _log = logging.getLogger(__name__)
 # Clients say the same few lines over and over, and to understand one costs a sixth of a `get`.
 _parse = functools.lru_cache(maxsize=64)(wire.parse_request)
 
-Answer = Callable[[wire.Request], Awaitable[bytes]]
+
+class Stream(Protocol):
+    """An answer that goes on: an asynchronous iterator of its pieces, `ok *` first and then whole blocks.
+
+    The next piece is asked for when the client has taken the one before, so that a slow one makes nothing pile up here.
+    """
+
+    def __aiter__(self) -> Self:
+        """Give itself."""
+        ...
+
+    async def __anext__(self) -> bytes:
+        """Wait for the next piece; StopAsyncIteration ends the connection."""
+        ...
+
+    def end(self) -> None:
+        """End soon: what the client has not been told yet and was there when it asked may still be given."""
+        ...
+
+
+Answer = Callable[[wire.Request], Awaitable[bytes | Stream]]
 Ready = Callable[[wire.Request], bytes | None]
 
 
@@ -37,141 +54,12 @@ class HasDescriptor(Protocol):
         ...
 
 
-# The socket itself
-
-
-class SocketProblem(Exception):
-    """The socket cannot be opened; `hint` is the command that mends it."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """A listening socket and what is needed to take it away again without harming a successor's."""
-
-    socket: socket.socket
-    path: Path
-    lock: int
-    device: int
-    inode: int
-
-
-def open_listener(path: Path) -> Listener:
-    """Listen on a socket that only this user can reach, from its first moment on.
-
-    The directory is made if it is missing. A lock beside the socket, held for life, keeps a second daemon out; a
-    socket that a killed daemon left behind is replaced, and nothing else ever is.
-
-    Raises:
-        SocketProblem: with the command that mends it.
-
-    """
-    with contextlib.ExitStack() as undo:
-        try:
-            _private_directory(path.parent)
-            lock = _lock(path)
-            undo.callback(os.close, lock)
-            _remove_stale(path)
-            listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-            undo.callback(listening.close)
-            # Before bind: there is no moment at which the umask (of a container: 0) decides who may connect.
-            os.fchmod(listening.fileno(), 0o600)
-            listening.bind(os.fspath(path))
-            listening.listen(socket.SOMAXCONN)
-            listening.settimeout(0)
-            made = os.lstat(path)
-        except (OSError, ValueError) as failed:
-            # Python gives "AF_UNIX path too long" and "embedded null byte" without an error number.
-            why = getattr(failed, "strerror", None) or str(failed)
-            raise SocketProblem(f"cannot listen on {path}: {why}", "set PMCRED_SOCKET to another path") from None
-        undo.pop_all()
-        return Listener(listening, path, lock, made.st_dev, made.st_ino)
-
-
-def close_listener(listener: Listener) -> None:
-    """Stop listening; take the socket away if it is still the one that was made, then let the lock go."""
-    with contextlib.suppress(OSError):
-        found = os.lstat(listener.path)
-        if (found.st_dev, found.st_ino) == (listener.device, listener.inode):
-            listener.path.unlink()
-    listener.socket.close()
-    # The file stays: a daemon that is just opening it must not end up with a lock on a file nobody else finds.
-    os.close(listener.lock)
-
-
-def _private_directory(directory: Path) -> None:
-    for missing in reversed([place for place in (directory, *directory.parents) if not os.path.lexists(place)]):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(missing, 0o700)
-    found = os.lstat(directory)
-    elsewhere = "or set PMCRED_SOCKET to a path in a directory of its own"
-    if not stat.S_ISDIR(found.st_mode):
-        raise SocketProblem(
-            f"{directory} is to hold the socket, but it is not a directory (a symbolic link is not followed)",
-            f"rm {directory}, {elsewhere}",
-        )
-    if found.st_uid != os.geteuid():
-        raise SocketProblem(
-            f"{directory} is to hold the socket, but it belongs to uid {found.st_uid}",
-            "set PMCRED_SOCKET to a path in a directory of your own",
-        )
-    if found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise SocketProblem(
-            f"{directory} is to hold the socket, but others can enter it (mode {mode:04o})",
-            f"chmod 700 {directory}, {elsewhere}",
-        )
-
-
-def _lock(path: Path) -> int:
-    descriptor = os.open(path.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-            raise SocketProblem(f"a daemon (pid {pid}) already serves {path.parent}", "pmcred status") from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def _remove_stale(path: Path) -> None:
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(found.st_mode):
-        raise SocketProblem(
-            f"cannot listen on {path}: something that is not a socket is there", f"mv {path} {path}.old"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.settimeout(0)
-        try:
-            probe.connect(os.fspath(path))
-        except ConnectionRefusedError:
-            path.unlink()  # nobody listens, and the lock says that nobody is about to
-            return
-        except BlockingIOError:
-            pass  # somebody listens, and has too much to do
-    raise SocketProblem(f"another process already listens on {path}", "pmcred status")
-
-
-# What happens on it
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """How much a client may take; times in seconds."""
 
     connections: int = 512
+    streams: int = 256  # of them: who streams never makes room, and others must find a place
     courtesy: float = 1.0  # for a client to say something before it may be closed to make room
     idle: float = 60.0  # without a request
     half_line: float = 10.0  # from a request's first byte to its newline
@@ -193,7 +81,8 @@ async def serve(
 
     Args:
         listener: a listening Unix socket, of whatever library; it stays the caller's.
-        answer: gives the complete answer to a request, however long it takes.
+        answer: gives the complete answer to a request, however long it takes, or a stream: the last answer of its
+            connection, which ends with the stream. It ends when the client half-closes or leaves, or when we leave.
         ready: the same without waiting, or None where `answer` is needed: nearly every `get` ends here.
         uid: the only user who is served.
         limits: how much a client may take.
@@ -229,6 +118,7 @@ class _Server:
         self._uid = uid
         self._limits = limits
         self._connections: dict[_Connection, None] = {}  # oldest first
+        self._streams: set[Stream] = set()
         self._arrival = trio.Event()
         self._room: trio.Event | None = None  # somebody waits for a place
         self._opened = trio.Event()
@@ -256,6 +146,8 @@ class _Server:
 
     def _leave(self) -> None:
         self._left.set()
+        for stream in self._streams:
+            stream.end()
         for connection in [one for one in self._connections if one.silent_since < math.inf]:
             _close(connection.socket)
         self._farewell.deadline = trio.current_time() + self._limits.farewell
@@ -327,7 +219,7 @@ class _Server:
                 await self._converse(connection)
             else:
                 message = f"this daemon serves uid {self._uid} alone, and you are uid {peer}"
-                await self._send(connection, wire.format_error(wire.Code.FORBIDDEN, message))
+                await self._send(connection, wire.format_error(wire.Code.FORBIDDEN, message), self._limits.unread)
         except (OSError, trio.ClosedResourceError):
             pass  # the client is gone, in the middle of an answer perhaps, or was closed for its silence
         finally:
@@ -352,7 +244,11 @@ class _Server:
                 if len(line) >= wire.MAX_LINE:
                     await self._refuse(connection, _TOO_LONG)
                     return
-                await self._send(connection, await self._reply(connection, line))
+                reply = await self._reply(connection, line)
+                if not isinstance(reply, bytes):
+                    await self._stream(connection, reply)
+                    return
+                await self._send(connection, reply, limits.unread)
             if len(last) >= wire.MAX_LINE:
                 await self._refuse(connection, _TOO_LONG)
                 return
@@ -370,7 +266,7 @@ class _Server:
             # Even if there is more to read: who pipelines without end must leave the others their turn.
             await trio.lowlevel.wait_readable(connection.socket)
 
-    async def _reply(self, connection: _Connection, line: bytes) -> bytes:
+    async def _reply(self, connection: _Connection, line: bytes) -> bytes | Stream:
         try:
             # Only what names no secret is remembered: a `reject` may carry a token, a `login` a code.
             request = _parse(line) if line.startswith(b"get ") else wire.parse_request(line)
@@ -382,22 +278,70 @@ class _Server:
             connection.deadline = math.inf  # our turn, for as long as it takes
             return await self._answer(request)
         except Exception as bug:  # noqa: BLE001 - one request's bug must not end the others' answers
-            # Neither the exception's text nor the request: either could hold a secret.
-            where = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(bug.__traceback__)))
-            _log.error("answering %s failed: %s at %s", request.verb, type(bug).__name__, where)
+            _log_bug(request.verb, bug)
             return wire.format_error(wire.Code.INTERNAL, "the daemon failed to answer: its log says where")
 
-    async def _refuse(self, connection: _Connection, why: str) -> None:
-        await self._send(connection, wire.format_error(wire.Code.BAD_REQUEST, why))
+    async def _stream(self, connection: _Connection, stream: Stream) -> None:
+        if len(self._streams) >= self._limits.streams:
+            stream.end()
+            await self._send(connection, _TOO_MANY, self._limits.unread)
+            return
+        self._streams.add(stream)
+        if self._left.is_set():
+            stream.end()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_with_client, connection, stream)
+                await self._pass_on(connection, stream)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._streams.discard(stream)
+            stream.end()
 
-    async def _send(self, connection: _Connection, answer: bytes) -> None:
+    async def _pass_on(self, connection: _Connection, stream: Stream) -> None:
+        try:
+            async for piece in stream:
+                # Without a deadline, until the client has said that it is done: one that reads nothing for a day costs
+                # its place and no more.
+                patience = math.inf if connection.deadline == math.inf else self._limits.unread
+                await self._send(connection, piece, patience)
+        except (OSError, trio.ClosedResourceError):
+            pass  # the client is gone
+        except Exception as bug:  # noqa: BLE001 - as in _reply
+            _log_bug("a stream", bug)
+
+    async def _end_with_client(self, connection: _Connection, stream: Stream) -> None:
+        # What it still says is not for us, but must be taken: the end comes after it.
+        with contextlib.suppress(OSError, trio.ClosedResourceError):
+            while await self._hears(connection.socket):
+                pass
         connection.deadline = trio.current_time() + self._limits.unread
+        stream.end()
+
+    async def _hears(self, client: socket.socket) -> bool:
+        await trio.lowlevel.wait_readable(client)
+        try:
+            return bool(client.recv(wire.MAX_LINE))
+        except BlockingIOError:
+            return True
+
+    async def _refuse(self, connection: _Connection, why: str) -> None:
+        await self._send(connection, wire.format_error(wire.Code.BAD_REQUEST, why), self._limits.unread)
+
+    async def _send(self, connection: _Connection, answer: bytes, patience: float) -> None:
+        connection.deadline = trio.current_time() + patience
         left = memoryview(answer)
         while left:
             try:
                 left = left[connection.socket.send(left) :]
             except BlockingIOError:
                 await trio.lowlevel.wait_writable(connection.socket)
+
+
+def _log_bug(verb: str, bug: Exception) -> None:
+    # Neither the exception's text nor the request: either could hold a secret.
+    where = " < ".join(f"{f.filename}:{f.lineno}" for f in reversed(traceback.extract_tb(bug.__traceback__)))
+    _log.error("answering %s failed: %s at %s", verb, type(bug).__name__, where)
 
 
 def _close(connection: socket.socket) -> None:
@@ -407,4 +351,7 @@ def _close(connection: socket.socket) -> None:
 
 
 _CREDENTIALS = struct.Struct("@iII")  # struct ucred of unix(7): pid, uid, gid
+_TOO_MANY = wire.format_error(
+    wire.Code.WAITING, "as many clients watch as may", "end a `pmcred watch` that nobody needs"
+)
 _TOO_LONG = f"the line is longer than {wire.MAX_LINE} bytes"

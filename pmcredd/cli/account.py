@@ -5,7 +5,8 @@ import time
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
-from pmcredd.cli.terminal import clean, say, when
+from pmcredd.cli.terminal import clean, say
+from pmcredd.human_time import when
 from pmcredd.wire import format_duration
 
 if TYPE_CHECKING:

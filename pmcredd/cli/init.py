@@ -10,9 +10,10 @@ from pmcredd.cli.interview import Interview, called
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.profile import Told, check, tell_daemon, warn_of_others
 from pmcredd.cli.questions import choose
-from pmcredd.cli.terminal import clean, duration, say
+from pmcredd.cli.terminal import clean, say
 from pmcredd.cli.trial import Failed, Works
 from pmcredd.cli.validate import Checker
+from pmcredd.human_time import duration
 from pmcredd.profiles import secret_variables
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from pmcredd.cli.terminal import (
     fold,
     paint,
     table,
-    when,
 )
+from pmcredd.human_time import when
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

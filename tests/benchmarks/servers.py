@@ -37,7 +37,7 @@ async def bare(path: str) -> None:
 
 async def ours(path: str) -> None:
     """Serve with pmcredd's own server and an answer that is always ready."""
-    from pmcredd import server, wire
+    from pmcredd import listening, server, wire
 
     def ready(request: wire.Request) -> bytes:
         fields = {"access_token": TOKEN, "token_type": "Bearer", "expires_at": "2000000000", "good_until": "2000000000"}
@@ -46,7 +46,7 @@ async def ours(path: str) -> None:
     async def answer(request: wire.Request) -> bytes:
         return ready(request)
 
-    listener = server.open_listener(Path(path))
+    listener = listening.open_listener(Path(path))
     print("listening", flush=True)
     await server.serve(listener.socket, answer, ready=ready, uid=os.geteuid())
 

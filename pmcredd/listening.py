@@ -1,0 +1,133 @@
+"""The daemon's listening socket: opened so that only this user can reach it, taken away without harm to the next one."""
+
+import contextlib
+import fcntl
+import os
+import socket
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+
+class SocketProblem(Exception):
+    """The socket cannot be opened; `hint` is the command that mends it."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """A listening socket and what is needed to take it away again without harming a successor's."""
+
+    socket: socket.socket
+    path: Path
+    lock: int
+    device: int
+    inode: int
+
+
+def open_listener(path: Path) -> Listener:
+    """Listen on a socket that only this user can reach, from its first moment on.
+
+    The directory is made if it is missing. A lock beside the socket, held for life, keeps a second daemon out; a
+    socket that a killed daemon left behind is replaced, and nothing else ever is.
+
+    Raises:
+        SocketProblem: with the command that mends it.
+
+    """
+    with contextlib.ExitStack() as undo:
+        try:
+            _private_directory(path.parent)
+            lock = _lock(path)
+            undo.callback(os.close, lock)
+            _remove_stale(path)
+            listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+            undo.callback(listening.close)
+            # Before bind: there is no moment at which the umask (of a container: 0) decides who may connect.
+            os.fchmod(listening.fileno(), 0o600)
+            listening.bind(os.fspath(path))
+            listening.listen(socket.SOMAXCONN)
+            listening.settimeout(0)
+            made = os.lstat(path)
+        except (OSError, ValueError) as failed:
+            # Python gives "AF_UNIX path too long" and "embedded null byte" without an error number.
+            why = getattr(failed, "strerror", None) or str(failed)
+            raise SocketProblem(f"cannot listen on {path}: {why}", "set PMCRED_SOCKET to another path") from None
+        undo.pop_all()
+        return Listener(listening, path, lock, made.st_dev, made.st_ino)
+
+
+def close_listener(listener: Listener) -> None:
+    """Stop listening; take the socket away if it is still the one that was made, then let the lock go."""
+    with contextlib.suppress(OSError):
+        found = os.lstat(listener.path)
+        if (found.st_dev, found.st_ino) == (listener.device, listener.inode):
+            listener.path.unlink()
+    listener.socket.close()
+    # The file stays: a daemon that is just opening it must not end up with a lock on a file nobody else finds.
+    os.close(listener.lock)
+
+
+def _private_directory(directory: Path) -> None:
+    for missing in reversed([place for place in (directory, *directory.parents) if not os.path.lexists(place)]):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(missing, 0o700)
+    found = os.lstat(directory)
+    elsewhere = "or set PMCRED_SOCKET to a path in a directory of its own"
+    if not stat.S_ISDIR(found.st_mode):
+        raise SocketProblem(
+            f"{directory} is to hold the socket, but it is not a directory (a symbolic link is not followed)",
+            f"rm {directory}, {elsewhere}",
+        )
+    if found.st_uid != os.geteuid():
+        raise SocketProblem(
+            f"{directory} is to hold the socket, but it belongs to uid {found.st_uid}",
+            "set PMCRED_SOCKET to a path in a directory of your own",
+        )
+    if found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise SocketProblem(
+            f"{directory} is to hold the socket, but others can enter it (mode {mode:04o})",
+            f"chmod 700 {directory}, {elsewhere}",
+        )
+
+
+def _lock(path: Path) -> int:
+    descriptor = os.open(path.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            raise SocketProblem(f"a daemon (pid {pid}) already serves {path.parent}", "pmcred status") from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, b"%d\n" % os.getpid(), 0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(found.st_mode):
+        raise SocketProblem(
+            f"cannot listen on {path}: something that is not a socket is there", f"mv {path} {path}.old"
+        )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        probe.settimeout(0)
+        try:
+            probe.connect(os.fspath(path))
+        except ConnectionRefusedError:
+            path.unlink()  # nobody listens, and the lock says that nobody is about to
+            return
+        except BlockingIOError:
+            pass  # somebody listens, and has too much to do
+    raise SocketProblem(f"another process already listens on {path}", "pmcred status")
