@@ -1,0 +1,148 @@
+"""A keeper of profiles that refresh, against the sandbox's own application, on the test's clock."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import trio
+
+from pmcredd.driver import Driver
+from pmcredd.exchange import Exchange
+from pmcredd.gate import Gate
+from pmcredd.keeper import Keeper
+from pmcredd.oauth import Code
+from pmcredd.profiles import Config, Grant, LiteralSecret, Profile
+from pmcredd.sandbox.app import create_app
+from pmcredd.sandbox.instances import CODE, LOOPBACK_CALLBACK, PM3_CLIENT, USERS, Sandbox
+from pmcredd.sandbox.settings import Settings
+from pmcredd.scheduler import Scheduler
+from pmcredd.secret import Secret
+from pmcredd.store import Store
+from pmcredd.telling import HandOut
+from pmcredd.upstream import Upstream
+from support.keeping import config
+from support.lives import WALL, Inline, TrioClock
+
+PM4 = Profile(
+    name="prod",
+    url="http://127.0.0.1:1",
+    grant=Grant.AUTHORIZATION_CODE,
+    client_id=CODE.id,
+    client_secret=LiteralSecret(Secret(CODE.secret)),
+)
+PM3 = Profile(
+    name="old",
+    url="http://127.0.0.1:1",
+    grant=Grant.AUTHORIZATION_CODE,
+    generation=3,
+    workspace="workflow",
+    client_id=PM3_CLIENT.id,
+    client_secret=LiteralSecret(Secret(PM3_CLIENT.secret)),
+)
+
+
+@dataclass
+class Way(httpx.AsyncBaseTransport):
+    """The way to the sandbox, on which answers can be lost: each request takes the next fault.
+
+    "refused": no connection. "lost before": nothing arrives. "lost after": the server acts, and its answer is lost. A
+    number
+    is a status that a front end answers with, before the server sees anything.
+    """
+
+    inner: httpx.AsyncBaseTransport
+    token_faults: list[str | int] = field(default_factory=list)
+    api_faults: list[str | int] = field(default_factory=list)
+    tokens: int = 0
+    probes: int = 0
+    hold: trio.Event | None = None  # a token request waits for it before it is sent on
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send a request on, or not."""
+        token = request.url.path.endswith("token")
+        self.tokens += token
+        self.probes += not token
+        if token and self.hold is not None:
+            await self.hold.wait()
+        faults = self.token_faults if token else self.api_faults
+        fault = faults.pop(0) if faults else None
+        if fault == "refused":
+            raise httpx.ConnectError("refused")
+        if fault == "lost before":
+            raise httpx.ReadError("closed")
+        if isinstance(fault, int):
+            return httpx.Response(fault, html="<h1>front end</h1>")
+        answer = await self.inner.handle_async_request(request)
+        if fault == "lost after":
+            await answer.aread()
+            raise httpx.ReadError("closed")
+        return answer
+
+
+@dataclass
+class Refreshing:
+    """A keeper at work, the server behind it, and the way between them."""
+
+    keeper: Keeper
+    store: Store
+    clock: TrioClock
+    sandbox: Sandbox
+    way: Way
+    configs: list[Config]
+
+    async def login(self, profile: Profile = PM4) -> HandOut:
+        """Log in by hand, with a code that the sandbox issues."""
+        world, client = (self.sandbox.pm4, CODE) if profile.generation == 4 else (self.sandbox.pm3, PM3_CLIENT)
+        code = world.issue_code(client, USERS[0], redirect_uri=LOOPBACK_CALLBACK)
+        return await self.keeper.login_with_code(profile.name, Code(code, redirect_uri=LOOPBACK_CALLBACK))
+
+    async def get(self, lasting: float | None = None, *, name: str = "prod", timeout: float = 60.0) -> HandOut:
+        """Get a hand-out."""
+        return await self.keeper.get(name, lasting, timeout)
+
+    def lives(self, handed: HandOut) -> bool:
+        """Whether the server accepts a token now."""
+        world = self.sandbox.pm4 if handed.profile == "prod" else self.sandbox.pm3
+        return world.bearer(handed.access_token.reveal()) is not None
+
+
+@asynccontextmanager
+async def refreshing(
+    path: Path,
+    *profiles: Profile,
+    settings: Settings | None = None,
+    sandbox: Sandbox | None = None,
+    clock: TrioClock | None = None,
+) -> AsyncIterator[Refreshing]:
+    """Run a keeper of these profiles (by default PM4) with its store in the directory `path`."""
+    clock = clock or TrioClock()
+    # The server's clock is the test's, too, and never set: what an admin does to ours does not move it.
+    if sandbox is None:
+        sandbox = Sandbox(
+            settings or Settings(throttle=None, token_lifetime=30.0, refresh_lifetime=30.0),
+            clock=lambda: WALL + trio.current_time(),
+        )
+    way = Way(httpx.ASGITransport(create_app(sandbox), raise_app_exceptions=False))
+    worker, scheduler = Inline(), Scheduler(clock)
+    store = Store.open(path / "state.db")
+    gate = Gate(clock, scheduler)
+    upstream = Upstream(transport_for_tests=way)
+    exchange = Exchange(upstream=upstream, store=store, worker=worker, gate=gate, clock=clock, environ={})
+    driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock, jitter=lambda: 0.0)
+    configs: list[Config] = []
+    keeper = Keeper(
+        config(*(profiles or (PM4,))),
+        load=lambda: configs[-1],
+        store=store,
+        worker=worker,
+        exchange=exchange,
+        driver=driver,
+        clock=clock,
+    )
+    async with trio.open_nursery() as nursery:
+        await nursery.start(keeper.run)
+        yield Refreshing(keeper, store, clock, sandbox, way, configs)
+        nursery.cancel_scope.cancel()
+    store.close()
