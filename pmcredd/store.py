@@ -2,17 +2,14 @@
 
 Every method is blocking and is called from one worker thread at a time (a stalled disk must not stall the daemon).
 What is written is on disk when the method returns: WAL with synchronous=FULL. Only the process that holds the state
-directory's lock (process.py) may open the store.
+directory's lock (state_lock.py) may open the store.
 """
 
-import errno
 import json
 import os
 import sqlite3
-import stat
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -20,23 +17,16 @@ from typing import Self, TypeVar
 from pmcredd.oauth import Token
 from pmcredd.profiles import Profile
 from pmcredd.secret import Secret
+from pmcredd.state_file import StoreProblem, mapped, open_state_file
 from pmcredd.validity import DAY, Held, Moment
 
-SCHEMA_VERSION = 1
+__all__ = ["Saved", "Stop", "Store", "StoreProblem", "identity"]
+
 TRIES_WITHOUT_ANSWER = 2
-PADDING = 8192  # bytes: more than a pair of tokens takes
+PADDING = 65536  # bytes: several times what a pair of tokens takes
 PARKED_FOR = 30 * DAY  # a row that no profile matches any more is forgotten after this
 
 T = TypeVar("T")
-
-
-class StoreProblem(Exception):
-    """The store cannot be used. `message` says what failed on what, `hint` the command that mends it."""
-
-    def __init__(self, message: str, hint: str) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,34 +82,17 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open the store at `path`, making it (0600, never readable by others for an instant) if it is not there.
-
-        A damaged file is set aside together with its -wal, never deleted: a newer tool may read it. A file of a newer
-        schema is left untouched.
+        """Open the store at `path`, making it if it is not there; see `open_state_file`.
 
         Raises:
             StoreProblem: the directory cannot be written, the disk is full, or a newer pmcredd wrote the file.
         """
-        with _mapped(path):
-            _make_private(path)
-            connection = _connect(path)
-            set_aside = None
-            try:
-                try:
-                    _prepare(connection, path)
-                except sqlite3.DatabaseError as error:
-                    if not _is_damage(error):
-                        raise
-                    # Before the connection is closed: SQLite deletes the -wal when it closes.
-                    set_aside = _set_aside(path)
-                    connection.close()
-                    _make_private(path)
-                    connection = _connect(path)
-                    _prepare(connection, path)
-                return cls(connection, path, set_aside)
-            except BaseException:
-                connection.close()
-                raise
+        connection, set_aside = open_state_file(path)
+        try:
+            return cls(connection, path, set_aside)
+        except BaseException:
+            connection.close()
+            raise
 
     def close(self) -> None:
         """Close the store; SQLite moves what is in the -wal into the file."""
@@ -132,7 +105,7 @@ class Store:
             "LEFT JOIN intent USING (identity) WHERE identity = ?"
         )
         found = {}
-        with _mapped(self.path):
+        with mapped(self.path):
             for each in identities:
                 if (row := self._db.execute(query, (each,)).fetchone()) is not None:
                     found[each] = _saved(row)
@@ -150,9 +123,9 @@ class Store:
     ) -> None:
         """Write a token in place of the one before it, with what is known of it, and clear the intent; all at once."""
 
-        def work() -> None:
+        def work() -> bool:
             token = held.token
-            self._db.execute("DELETE FROM intent WHERE identity = ?", (identity(profile),))
+            spent = self._db.execute("DELETE FROM intent WHERE identity = ?", (identity(profile),)).rowcount > 0
             self._db.execute(
                 f"INSERT OR REPLACE INTO credential (identity, profile, past, proved, {_COLUMNS}) "  # noqa: S608 - constant columns
                 f"VALUES (?, ?, ?, ?, {_MARKS})",
@@ -176,23 +149,31 @@ class Store:
                     asked_at,
                 ),
             )
+            return spent
 
-        self._run(work)
+        if self._run(work):
+            # This token is safe; the room is for the next one that comes back.
+            with suppress(sqlite3.Error):
+                self._wind_back()
 
     def begin_spend(self, profile_identity: str, tries: int) -> None:
         """Commit that a refresh token is about to be sent for the `tries`th time: whoever comes after us must doubt.
 
-        The row is padded, and the log wound back, so that saving the new pair needs no new space on a full disk.
+        It also makes room, so that saving the new pair needs no new space on a disk that fills up meanwhile: padding
+        goes in and out again, every page of it is written (secure_delete), and the log is wound back. Now the log's
+        file is longer than what `save` writes, and the database has free pages. Without space for that nothing is sent.
         """
-        padding = bytes(PADDING)
-        self._run(
-            lambda: self._db.execute(
-                "INSERT OR REPLACE INTO intent (identity, tries, padding) VALUES (?, ?, ?)",
-                (profile_identity, tries, padding),
+
+        def work() -> None:
+            self._db.execute(
+                "INSERT OR REPLACE INTO intent (identity, tries, padding) VALUES (?, ?, zeroblob(?))",
+                (profile_identity, tries, PADDING),
             )
-        )
-        with _mapped(self.path):
-            self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+            self._db.execute("UPDATE intent SET padding = x'' WHERE identity = ?", (profile_identity,))
+
+        self._run(work)
+        with mapped(self.path):
+            self._wind_back()
 
     def end_spend(self, profile_identity: str, tries: int) -> None:
         """Take an intent back: of the times it was sent, only `tries` are still in doubt."""
@@ -257,7 +238,7 @@ class Store:
 
     def stop(self, key: str) -> Stop | None:
         """Say whether this secret must not be tried. Two tries that never ended (we were killed) count as a stop."""
-        with _mapped(self.path):
+        with mapped(self.path):
             row = self._db.execute("SELECT tries, reason, sentence FROM stop WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
@@ -288,8 +269,12 @@ class Store:
 
         self._run(work)
 
+    def _wind_back(self) -> None:
+        """Move what the log holds into the database; the next transaction overwrites the log from its beginning."""
+        self._db.execute("PRAGMA wal_checkpoint(RESTART)")
+
     def _run(self, work: Callable[[], T]) -> T:
-        with _mapped(self.path), self._db:
+        with mapped(self.path), self._db:
             self._db.execute("BEGIN IMMEDIATE")
             return work()
 
@@ -310,27 +295,6 @@ _COLUMNS = (
     "issued_boot, issued_wall, issued_boot_id, serial, asked_at"
 )
 _MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
-
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE credential (
-    identity TEXT PRIMARY KEY,
-    profile TEXT NOT NULL,
-    access_token TEXT NOT NULL, token_type TEXT NOT NULL, expires_in REAL, refresh_token TEXT, scope TEXT,
-    sub TEXT, jti TEXT, exp REAL,
-    issued_boot REAL NOT NULL, issued_wall REAL NOT NULL, issued_boot_id TEXT NOT NULL,
-    serial INTEGER NOT NULL, asked_at REAL NOT NULL, parked_at REAL,
-    past TEXT NOT NULL, proved INTEGER NOT NULL, dead INTEGER NOT NULL DEFAULT 0,
-    leased_until REAL NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE intent (identity TEXT PRIMARY KEY, tries INTEGER NOT NULL, padding BLOB NOT NULL);
-CREATE TABLE stop (
-    key TEXT PRIMARY KEY, tries INTEGER NOT NULL, reason TEXT, sentence TEXT
-) WITHOUT ROWID;
-"""
-
-# MIGRATIONS[n] brings schema n to n + 1, inside the transaction that also sets the version.
-MIGRATIONS: dict[int, str] = {0: _SCHEMA}
 
 
 def _saved(row: tuple[object, ...]) -> Saved:
@@ -365,90 +329,3 @@ def _number(value: object) -> float | None:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) else None
-
-
-def _make_private(path: Path) -> None:
-    """Make the file with O_EXCL and 0600 before SQLite sees it: sqlite3 itself would follow the umask."""
-    try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except FileExistsError:
-        status = os.lstat(path)
-        if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
-            raise StoreProblem(
-                f"the state file {path} is not a private file of ours",
-                f"ls -l {path}; if it is yours: chmod 600 {path}",
-            ) from None
-    else:
-        os.close(descriptor)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
-
-
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA secure_delete = ON")  # an old token is overwritten, not left in a free page
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    found = connection.execute("PRAGMA quick_check(1)").fetchone()
-    if found != ("ok",):
-        raise _DamageError(str(found))
-    _migrate(connection, path)
-
-
-class _DamageError(sqlite3.DatabaseError):
-    """SQLite's own check found the file damaged."""
-
-
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > SCHEMA_VERSION:
-        raise StoreProblem(
-            f"the state file {path} was written by a newer pmcredd (schema {version}, this one knows {SCHEMA_VERSION})",
-            "pip install --upgrade pmcredd, or name another directory in PMCRED_STATE_DIR",
-        )
-    for old in range(version, SCHEMA_VERSION):
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            for statement in MIGRATIONS[old].split(";"):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {old + 1}")
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    damage = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-    return isinstance(error, _DamageError) or error.sqlite_errorcode & 0xFF in damage
-
-
-def _set_aside(path: Path) -> Path:
-    aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}")
-    for suffix in ("", "-wal", "-shm"):
-        try:
-            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
-        except FileNotFoundError:
-            continue
-    return aside
-
-
-@contextmanager
-def _mapped(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the system say into a StoreProblem; everything else of theirs ends here."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _problem(
-            path, str(error), full=getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
-        ) from error
-    except OSError as error:
-        raise _problem(path, error.strerror or str(error), full=error.errno in {errno.ENOSPC, errno.EDQUOT}) from error
-
-
-def _problem(path: Path, said: str, *, full: bool) -> StoreProblem:
-    if full:
-        return StoreProblem(f"the state file {path} cannot be written: the disk is full", f"df -h {path.parent}")
-    return StoreProblem(f"the state file {path} cannot be used: {said}", f"ls -ld {path.parent} {path}")

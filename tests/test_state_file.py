@@ -1,0 +1,119 @@
+"""The state file: private, kept when damaged, brought forward."""
+
+import os
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+from support.lives import WALL, held, profile
+
+from pmcredd import state_file
+from pmcredd.store import Store, StoreProblem, identity
+
+PROD = profile("prod")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Give the path of a state file that is not there yet."""
+    return tmp_path / "state.db"
+
+
+def test_it_is_private_from_its_first_moment(path: Path) -> None:
+    """The file and its companions are 0600 whatever the umask."""
+    old = os.umask(0)
+    try:
+        store = Store.open(path)
+        store.save(PROD, held(), serial=1, asked_at=WALL)
+        modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.glob("state.db*")}
+    finally:
+        os.umask(old)
+
+    assert len(modes) >= 2
+    assert set(modes.values()) == {0o600}
+
+
+def test_a_store_open_to_others_is_refused(path: Path) -> None:
+    """A state file that others can read is not used; the message has the chmod."""
+    Store.open(path).close()
+    path.chmod(0o644)
+
+    with pytest.raises(StoreProblem) as caught:
+        Store.open(path)
+
+    assert f"chmod 600 {path}" in caught.value.hint
+
+
+def test_a_link_in_its_place_is_refused(path: Path, tmp_path: Path) -> None:
+    """A symbolic link where the state file should be is not followed."""
+    path.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(StoreProblem):
+        Store.open(path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database at all, but long enough to look like one" * 50])
+def test_a_damaged_file_is_set_aside_and_kept(path: Path, damage: bytes) -> None:
+    """A damaged store is put out of the way together with its -wal, never deleted, and a fresh one serves."""
+    store = Store.open(path)
+    store.save(PROD, held(), serial=1, asked_at=WALL)
+    store.close()
+    path.write_bytes(damage or path.read_bytes()[:5000] + b"\xff" * 20000)
+    Path(f"{path}-wal").write_bytes(b"the wal of it")
+
+    store = Store.open(path)
+
+    assert store.set_aside is not None
+    assert store.set_aside.exists()
+    assert Path(f"{store.set_aside}-wal").read_bytes() == b"the wal of it"
+    store.save(PROD, held(), serial=1, asked_at=WALL)
+    assert store.load([identity(PROD)])
+
+
+def test_a_newer_schema_is_left_untouched(path: Path) -> None:
+    """A file that a newer pmcredd wrote is refused, not damaged, not set aside."""
+    Store.open(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    before = path.read_bytes()
+
+    with pytest.raises(StoreProblem, match="newer pmcredd"):
+        Store.open(path)
+
+    assert path.read_bytes() == before
+
+
+def test_an_older_schema_is_brought_forward(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration runs once, inside a transaction with its version, and keeps the rows."""
+    store = Store.open(path)
+    store.save(PROD, held(), serial=1, asked_at=WALL)
+    store.close()
+    monkeypatch.setitem(state_file.MIGRATIONS, 1, "ALTER TABLE credential ADD COLUMN extra TEXT; SELECT 1")
+
+    Store.open(path).close()
+
+    store = Store.open(path)
+    assert store.load([identity(PROD)])
+
+
+def test_a_broken_migration_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration that fails half way leaves the old schema, and the program says so."""
+    Store.open(path).close()
+    monkeypatch.setitem(state_file.MIGRATIONS, 1, "ALTER TABLE credential ADD COLUMN extra TEXT; NONSENSE")
+
+    with pytest.raises(StoreProblem):
+        Store.open(path)
+
+    monkeypatch.undo()
+    store = Store.open(path)
+    store.save(PROD, held(), serial=1, asked_at=WALL)
+
+
+def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
+    """A store that cannot be made says on what it failed."""
+    with pytest.raises(StoreProblem) as caught:
+        Store.open(tmp_path / "missing" / "state.db")
+
+    assert "missing" in caught.value.message
