@@ -6,7 +6,7 @@ What follows from what is the lifecycle's decision; there is none here.
 import math
 import random
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -99,6 +99,15 @@ class Driver:
             self._nursery = nursery
             nursery.start_soon(self._scheduler.run)
             task_status.started()
+
+    async def save_rest(self, rows: Iterable[Row]) -> None:
+        """Try once more to save what the disk refused: we are going, and nobody else has it."""
+        for row in rows:
+            if row.life.save_problem is None:
+                continue
+            await self.complete(row, SaveDue())
+            if row.life.save_problem is not None:
+                log.error("%s: its last token is lost: %s", row.profile.name, row.life.save_problem.sentence)
 
     async def changed(self, row: Row) -> None:
         """Wait until something about this profile changes."""

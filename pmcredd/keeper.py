@@ -40,6 +40,8 @@ class Keeper:
         exchange: talks to the servers.
         driver: carries out what the lifecycle decides.
         clock: time.
+        only: the name of the one profile that is kept; the others are known and left alone. For a process that answers
+            one request and leaves.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class Keeper:
         exchange: Exchange,
         driver: Driver,
         clock: Clock,
+        only: str | None = None,
     ) -> None:
         self._config = config
         self._load = load
@@ -60,6 +63,9 @@ class Keeper:
         self._exchange = exchange
         self._driver = driver
         self._clock = clock
+        self._only = only
+        # Nobody remembers a lease that a process took with it when it left.
+        self._unwritten_lease = UNWRITTEN_LEASE if only is None else 0.0
         self._rows: dict[str, Row] = {}
         # By identity: rows that no profile matches any more. One may still wait for an answer, and its profile may come
         # back (a typo in a url, for ten seconds) before that arrives: a second row would spend its refresh token twice.
@@ -75,12 +81,17 @@ class Keeper:
 
         A request that was sent is not cancelled with us: we end when it is answered (or timed out) and saved.
         """
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._driver.run)
-            self._exchange.withhold = profiles.secret_variables(self._config.profiles.values())
-            await self._open(self._config.profiles.values())
-            nursery.start_soon(self._park)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._driver.run)
+                self._exchange.withhold = profiles.secret_variables(self._config.profiles.values())
+                known = self._config.profiles
+                await self._open(known.values() if self._only is None else [known[self._only]])
+                nursery.start_soon(self._park)
+                task_status.started()
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._driver.save_rest([*self._rows.values(), *self._parked.values()])
 
     def stop(self) -> None:
         """Answer everybody who waits: we are going."""
@@ -107,7 +118,7 @@ class Keeper:
         decision = decide(row.life, now, lasting)
         if not isinstance(decision, Serve):
             return None
-        if decision.lease is not None and lasting is not None and lasting > UNWRITTEN_LEASE:
+        if decision.lease is not None and lasting is not None and lasting > self._unwritten_lease:
             return None  # it is written down first
         return self._serve(row, decision, now)
 
@@ -351,7 +362,7 @@ class Keeper:
         self._driver.tell(row)
 
     async def _park(self) -> None:
-        live = {identity(row.profile) for row in self._rows.values()}
+        live = {identity(profile) for profile in self._config.profiles.values()}
         try:
             await self._worker.do(self._store.park, live, self._clock.now().wall)
         except StoreProblem as error:
@@ -361,22 +372,7 @@ class Keeper:
         row = self._rows.get(target)
         if row is not None:
             return row
-        if "://" in target:
-            return self._resolve_url(target)
-        import difflib
-
-        close = difflib.get_close_matches(target, self._rows, n=1)
-        hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
-        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
-
-    def _resolve_url(self, url: str) -> Row:
-        found = profiles.match_url((row.profile for row in self._rows.values()), url)
-        if not found:
-            raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {url}", "pmcred profile list")
-        if len(found) > 1:
-            names = ", ".join(sorted(profile.name for profile in found))
-            raise Failure(Code.AMBIGUOUS, f"several profiles are for {url}: {names}", "name one of them")
-        return self._rows[found[0].name]
+        return self._rows[find([row.profile for row in self._rows.values()], target).name]
 
     # --- a get that waits -----------------------------------------------------------------------------------------
 
@@ -392,7 +388,7 @@ class Keeper:
                 decision = Serve() if alive and lasting is None else CannotPromise(0.0)
             match decision:
                 case Serve(lease):
-                    if lease is not None and lasting is not None and lasting > UNWRITTEN_LEASE:
+                    if lease is not None and lasting is not None and lasting > self._unwritten_lease:
                         await self._driver.lease(row, lease)
                         if row.life is not life:
                             continue  # while it was written, everything may have changed
@@ -437,6 +433,30 @@ class Keeper:
             row.ready = telling.hand_out(row.profile, held)
             row.ready_for = held
         return row.ready
+
+
+def find(known: Sequence[Profile], target: str) -> Profile:
+    """Find the profile of this name, or the only one that is for this URL.
+
+    Raises:
+        Failure: there is none, or more than one.
+    """
+    if "://" not in target:
+        names = {profile.name: profile for profile in known}
+        if target in names:
+            return names[target]
+        import difflib
+
+        close = difflib.get_close_matches(target, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
+        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
+    found = profiles.match_url(known, target)
+    if not found:
+        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {target}", "pmcred profile list")
+    if len(found) > 1:
+        listed = ", ".join(sorted(profile.name for profile in found))
+        raise Failure(Code.AMBIGUOUS, f"several profiles are for {target}: {listed}", "name one of them")
+    return found[0]
 
 
 def _fingerprint(life: Life) -> str | None:
