@@ -3,11 +3,12 @@
 import contextlib
 import errno
 import os
+import select
 import socket
 import stat
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,43 +122,118 @@ def call(
         NoDaemon: there is no daemon to ask.
 
     """
-    try:
-        line = wire.format_request(request)
-    except wire.BadLine as bad:
-        raise PmcredError(wire.Code.BAD_REQUEST, str(bad)) from None
-    with _connect(socket_path) as connection:
-        try:
-            answer = _exchange(connection, line, timeout)
-        except TimeoutError:
-            raise PmcredError(wire.Code.WAITING, f"the daemon has not answered within {timeout:g} s") from None
-        except wire.BadLine as bad:
-            raise _not_understood(str(bad)) from None
-        except OSError as failed:
-            raise PmcredError(
-                wire.Code.INTERNAL, f"the connection to the daemon broke: {failed.strerror}", "pmcred status"
-            ) from None
+    line = _line(request)
+    with _connect(socket_path) as connection, _told(timeout):
+        answer = _exchange(connection, line, timeout)
     if isinstance(answer, wire.Error):
         raise PmcredError(answer.code, answer.message, answer.hint)
     return [dict(block) for block in answer.blocks]
 
 
+def stream(
+    request: wire.Request, *, timeout: float | None = 60.0, socket_path: Path | None = None, output: int | None = None
+) -> Iterator[dict[str, str]]:
+    """Send a request whose answer goes on (`watch`), and give its blocks as they come, until the daemon leaves.
+
+    Whom it trusts is as in `call`. To close the iterator is to hang up.
+
+    Args:
+        request: what to ask.
+        timeout: how many seconds to wait for the answer to begin; None waits as long as it takes.
+        socket_path: the one socket to try; by default the usual ones, in order.
+        output: a descriptor to which the blocks are passed on.
+
+    Raises:
+        PmcredError: the daemon answered with an error, not in time, or not in the protocol; or the connection broke.
+        NoDaemon: there is no daemon to ask.
+        BrokenPipeError: nobody reads any more what is written to `output`.
+
+    """
+    line = _line(request)
+    with _connect(socket_path) as connection:
+        with _told(timeout):
+            connection.settimeout(timeout)
+            _send(connection, line)
+        reader = wire.AnswerReader()
+        begun = False
+        while True:
+            if begun and output is not None:
+                _wait_for(connection, output)
+            with _told(timeout):
+                data = connection.recv(65536)
+                if not data and not (begun and reader.between_answers):
+                    raise _cut()
+                events = list(reader.feed(data))
+            if not data:
+                return
+            for event in events:
+                if isinstance(event, wire.Error):
+                    raise PmcredError(event.code, event.message, event.hint)
+                if isinstance(event, wire.Block):
+                    yield dict(event.fields)
+                elif not event.streaming:
+                    raise _not_understood("it has an end, and none was expected")
+                begun = True
+                connection.settimeout(None)
+
+
+def _line(request: wire.Request) -> bytes:
+    try:
+        return wire.format_request(request)
+    except wire.BadLine as bad:
+        raise PmcredError(wire.Code.BAD_REQUEST, str(bad)) from None
+
+
+@contextlib.contextmanager
+def _told(timeout: float | None) -> Iterator[None]:
+    """Tell what goes wrong on a connection in our own words."""
+    try:
+        yield
+    except TimeoutError:
+        raise PmcredError(wire.Code.WAITING, f"the daemon has not answered within {timeout:g} s") from None
+    except wire.BadLine as bad:
+        raise _not_understood(str(bad)) from None
+    except OSError as failed:
+        raise PmcredError(
+            wire.Code.INTERNAL, f"the connection to the daemon broke: {failed.strerror}", "pmcred status"
+        ) from None
+
+
 def _exchange(connection: socket.socket, line: bytes, timeout: float | None) -> wire.Ok | wire.Error:
     deadline = None if timeout is None else time.monotonic() + timeout
     connection.settimeout(timeout)
-    # A daemon that refuses us says why before it hangs up: read that.
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        connection.sendall(line)
+    _send(connection, line)
     reader = wire.AnswerReader()
     while True:
         if deadline is not None:
             connection.settimeout(max(deadline - time.monotonic(), 0.001))
         data = connection.recv(65536)
         if not data:
-            raise ConnectionResetError(errno.ECONNRESET, "it was closed before the answer was complete")
+            raise _cut()
         for event in reader.feed(data):
             if isinstance(event, wire.Error) or (isinstance(event, wire.Ok) and not event.streaming):
                 return event
             raise wire.BadLine("it streams, and nobody asked for that")
+
+
+def _send(connection: socket.socket, line: bytes) -> None:
+    # A daemon that refuses us says why before it hangs up: read that.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+        connection.sendall(line)
+
+
+def _wait_for(connection: socket.socket, output: int) -> None:
+    """Wait until there is something to read; without this, `pmcred watch | head -1` would outlive head."""
+    both = select.poll()
+    both.register(connection, select.POLLIN)
+    both.register(output, 0)  # poll(2): an error is told all the same, and a pipe has one once nobody reads it
+    found = dict(both.poll())
+    if output in found and connection.fileno() not in found:
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
+
+def _cut() -> ConnectionResetError:
+    return ConnectionResetError(errno.ECONNRESET, "it was closed before the answer was complete")
 
 
 def _connect(socket_path: Path | None) -> socket.socket:

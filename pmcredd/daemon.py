@@ -11,7 +11,7 @@ from pathlib import Path
 
 import trio
 
-from pmcredd import config_files, listening, paths, process, server
+from pmcredd import config_files, listening, paths, process, reminding, server
 from pmcredd.clock import SystemClock
 from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
@@ -23,6 +23,7 @@ from pmcredd.store import Store, StoreProblem
 from pmcredd.telling import Failure
 from pmcredd.upstream import Upstream, preload
 from pmcredd.verbs import Verbs
+from pmcredd.watching import Watching
 from pmcredd.worker import Thread
 
 log = logging.getLogger("pmcredd")
@@ -162,7 +163,8 @@ async def _run(config: Config, environ: Mapping[str, str]) -> None:
     load = partial(config_files.load, environ)
     keeper = Keeper(config, load=load, store=store, worker=worker, exchange=exchange, driver=driver, clock=clock)
     stop = trio.Event()
-    verbs = Verbs(keeper, stop=stop.set, started=started, notice=notice)
+    watching = Watching(keeper, driver, clock)
+    verbs = Verbs(keeper, watching, clock=clock, stop=stop.set, started=started, notice=notice)
     try:
         async with trio.open_nursery() as nursery:
             await nursery.start(keeper.run)
@@ -173,6 +175,7 @@ async def _run(config: Config, environ: Mapping[str, str]) -> None:
             if not config.profiles:
                 log.info("there is no profile yet: pmcred init makes one")
             nursery.start_soon(_preload_later)
+            nursery.start_soon(reminding.remind, keeper)
             await stop.wait()
             log.info("leaving; requests under way are finished first")
             keeper.stop()

@@ -1,5 +1,7 @@
 """Lengths of time and moments as people say them."""
 
+import time
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _MONTH, _YEAR = 30.44 * _DAY, 365.25 * _DAY
 
@@ -29,6 +31,12 @@ def when(moment: float, now: float) -> str:
     if abs(distance) < 1:
         return "now"
     return f"in {duration(distance)}" if distance > 0 else f"{duration(-distance)} ago"
+
+
+def clock_time(moment: float, now: float) -> str:
+    """Say a moment by the local clock and by its distance: "09:00:12 (in 20 s)", "2027-01-15 09:00 CET (in 2 days)"."""
+    form = "%H:%M:%S" if abs(moment - now) < _HOUR else "%Y-%m-%d %H:%M %Z"
+    return f"{time.strftime(form, time.localtime(moment))} ({when(moment, now)})"
 
 
 def _two(big: int, big_unit: str, small: int, small_unit: str) -> str:

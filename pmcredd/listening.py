@@ -1,4 +1,4 @@
-"""The daemon's listening socket: opened so that only this user can reach it, taken away without harm to the next one."""
+"""The daemon's listening socket: opened so that only this user can reach it, taken away without harm to the next."""
 
 import contextlib
 import fcntl

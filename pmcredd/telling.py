@@ -4,13 +4,17 @@ import logging
 from dataclasses import dataclass
 
 from pmcredd import validity
+from pmcredd.human_time import duration
 from pmcredd.life import Fault, Life, Problem, Reason, Renewal
-from pmcredd.profiles import Profile
+from pmcredd.processmaker import Renewal as Rule
+from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
 from pmcredd.validity import Held, Moment
 from pmcredd.wire import Code
 
 log = logging.getLogger("pmcredd")
+
+WARN_BEFORE = 14 * validity.DAY  # the end of a token that only a person can replace
 
 
 class Failure(Exception):
@@ -42,8 +46,14 @@ class Status:
     profile: Profile
     state: str
     life: Life
+    token: Secret | None
+    """The token in hand, unless it is known to be dead."""
+    fingerprint: str | None
     expires_at: float | None
+    good_until: float | None
+    """Until when we do not replace the token: the end of its leases, where a renewal kills it."""
     renew_at: float | None
+    warning: Problem | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,9 +126,72 @@ def stranger(profile: Profile) -> Failure:
 
 def status(profile: Profile, life: Life, now: Moment) -> Status:
     """Tell how a profile is."""
-    expiry = None if life.held is None else validity.expires_at(life.held)
-    wake = None if life.wake is None else now.wall + max(0.0, life.wake - now.boot)
-    return Status(profile, _state(life, now), life, expiry, wake)
+    held = None if life.dead else life.held
+    expiry = None if held is None else validity.expires_at(held)
+    return Status(
+        profile=profile,
+        state=_state(life, now),
+        life=life,
+        token=None if held is None else held.token.access_token,
+        fingerprint=None if held is None else held.token.access_token.fingerprint(),
+        expires_at=expiry,
+        good_until=None if held is None else _good_until(life, held, now, expiry),
+        renew_at=None if life.wake is None else wall(life.wake, now),
+        warning=_warning(profile, held, now),
+    )
+
+
+def fields(status: Status) -> dict[str, str]:
+    """Put a status into the words of the protocol."""
+    profile, problem, save_problem = status.profile, status.life.problem, status.life.save_problem
+    trouble = problem or status.warning
+    given = {
+        "profile": profile.name,
+        "url": profile.url,
+        "generation": str(profile.generation),
+        "grant": profile.grant.value,
+        "state": status.state,
+        "fingerprint": status.fingerprint,
+        "expires_at": _whole(status.expires_at),
+        "good_until": _whole(status.good_until),
+        "renew_at": _whole(status.renew_at),
+        "last_error": problem.sentence if problem else None,
+        "warning": status.warning.sentence if status.warning else None,
+        "hint": (trouble.mend or None) if trouble else None,
+        "unsaved": save_problem.sentence if save_problem else None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def wall(boot: float, now: Moment) -> float:
+    """Give a boot time in unix time; what is past counts as now."""
+    return now.wall + max(0.0, boot - now.boot)
+
+
+def _whole(moment: float | None) -> str | None:
+    return None if moment is None else str(int(moment))
+
+
+def _good_until(life: Life, held: Held, now: Moment, expiry: float | None) -> float | None:
+    if life.terms.rule is not Rule.REFRESH_DISRUPTIVELY:
+        return expiry
+    window = validity.window(life.terms, held)
+    leased = life.leased_until if window is None else min(life.leased_until, window.forced)
+    return wall(leased, now)
+
+
+def _warning(profile: Profile, held: Held | None, now: Moment) -> Problem | None:
+    """Warn of what nothing here can renew, early enough for a person to do it."""
+    if profile.grant is not Grant.PERSONAL_ACCESS_TOKEN or held is None:
+        return None
+    left = validity.remaining(held, now)
+    if left is None or left > WARN_BEFORE:
+        return None
+    ends = f"ends in {duration(left)}" if left > 0 else f"ended {duration(-left)} ago"
+    return Problem(
+        f"the personal access token {ends}, and nothing can renew it",
+        f"make a new one in ProcessMaker, put it where the profile reads it, then: pmcred login {profile.name}",
+    )
 
 
 def failure(profile: Profile, life: Life, otherwise: str, code: Code) -> Failure:
@@ -145,9 +218,14 @@ def _state(life: Life, now: Moment) -> str:
         return "doubtful"
     if life.renewal is Renewal.STOPPED:
         return "needs-login" if life.reason is Reason.NEEDS_LOGIN else "stopped"
-    if life.held is not None and not life.dead and validity.alive(life.held, now):
-        return "waiting" if life.renewal is Renewal.WAITING else "live"
-    return {Renewal.SENDING: "renewing", Renewal.WAITING: "waiting"}.get(life.renewal, "no-token")
+    if life.renewal is Renewal.WAITING:
+        return "waiting"
+    living = life.held is not None and not life.dead and validity.alive(life.held, now)
+    if life.renewal is Renewal.SENDING:
+        # A renewal that disturbs nobody, and has not failed before, is none of anybody's business.
+        quiet = living and life.problem is None and life.terms.rule is not Rule.REFRESH_DISRUPTIVELY
+        return "live" if quiet else "renewing"
+    return "live" if living else "no-token"
 
 
 def _code(life: Life, problem: Problem) -> Code:

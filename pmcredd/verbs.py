@@ -3,11 +3,14 @@
 import os
 from collections.abc import Callable, Mapping
 
-from pmcredd import wire
+from pmcredd import outlook, telling, wire
+from pmcredd.clock import Clock
+from pmcredd.human_time import clock_time
 from pmcredd.keeper import Keeper
 from pmcredd.oauth import Code
 from pmcredd.secret import Secret
 from pmcredd.telling import Failure, HandOut, Status
+from pmcredd.watching import Watch, Watching
 from pmcredd.wire import Request
 
 DEFAULT_TIMEOUT = 60.0  # seconds a `get` waits for a new token
@@ -19,13 +22,26 @@ class Verbs:
 
     Args:
         keeper: who has the tokens.
+        watching: what happens to them.
+        clock: time.
         stop: called when `stop` is asked for; the answer still goes out.
         started: unix time of the daemon's start.
         notice: what people should know about this start (a damaged state file was set aside), or None.
     """
 
-    def __init__(self, keeper: Keeper, *, stop: Callable[[], None], started: float, notice: str | None) -> None:
+    def __init__(
+        self,
+        keeper: Keeper,
+        watching: Watching,
+        *,
+        clock: Clock,
+        stop: Callable[[], None],
+        started: float,
+        notice: str | None,
+    ) -> None:
         self._keeper = keeper
+        self._watching = watching
+        self._clock = clock
         self._stop = stop
         self._started = started
         self._notice = notice
@@ -42,14 +58,14 @@ class Verbs:
             return _failed(failure)
         return None if found is None else self._format(found)
 
-    async def answer(self, request: Request) -> bytes:
-        """Give the answer, however long it takes."""
+    async def answer(self, request: Request) -> bytes | Watch:
+        """Give the answer, however long it takes; to `watch` it has no end."""
         try:
             return await self._answer(request)
         except Failure as failure:
             return _failed(failure)
 
-    async def _answer(self, request: Request) -> bytes:
+    async def _answer(self, request: Request) -> bytes | Watch:
         target = request.target or ""
         match request.verb:
             case "get":
@@ -73,7 +89,10 @@ class Verbs:
                 return wire.format_ok(blocks, many=True)
             case "status":
                 states = self._keeper.status([target] if target else [])
-                return wire.format_ok([_status(state) for state in states], many=True)
+                tell = self._explained if _yes(request, "explain") else telling.fields
+                return wire.format_ok([tell(state) for state in states], many=True)
+            case "watch":
+                return self._watching.watch(request.target, token=_yes(request, "token"))
             case "reload":
                 return wire.format_ok([await self._reload()], many=False)
             case "stop":
@@ -95,6 +114,11 @@ class Verbs:
                 verifier=None if verifier is None else Secret(verifier),
             ),
         )
+
+    def _explained(self, state: Status) -> Mapping[str, str]:
+        now = self._clock.now()
+        found = outlook.explain(state.profile, state.life, now, lambda moment: clock_time(moment, now.wall))
+        return {**telling.fields(state), **found.facts, "explanation": "\n".join(found.lines)}
 
     def _hello(self) -> Mapping[str, str]:
         from pmcredd import __version__  # here: looking it up costs a tenth of the daemon's start
@@ -139,23 +163,6 @@ def _hand_out(found: HandOut) -> Mapping[str, str]:
     )
 
 
-def _status(state: Status) -> Mapping[str, str]:
-    problem, save_problem = state.life.problem, state.life.save_problem
-    return _given(
-        profile=state.profile.name,
-        url=state.profile.url,
-        generation=str(state.profile.generation),
-        grant=state.profile.grant.value,
-        state=state.state,
-        expires_at=None if state.expires_at is None else str(int(state.expires_at)),
-        good_until=None if state.expires_at is None else str(int(state.expires_at)),
-        renew_at=None if state.renew_at is None else str(int(state.renew_at)),
-        last_error=problem.sentence if problem else None,
-        hint=(problem.mend or None) if problem else None,
-        unsaved=save_problem.sentence if save_problem else None,
-    )
-
-
 def _given(**fields: str | None) -> Mapping[str, str]:
     return {key: value for key, value in fields.items() if value is not None}
 
@@ -167,6 +174,13 @@ def _failed(failure: Failure) -> bytes:
 def _lasting(request: Request) -> float | None:
     text = request.args.get("for")
     return None if text is None else _duration("for", text)
+
+
+def _yes(request: Request, key: str) -> bool:
+    value = request.args.get(key, "no")
+    if value not in {"yes", "no"}:
+        raise Failure(wire.Code.BAD_REQUEST, f"{key} is yes or no", f"{key}=yes")
+    return value == "yes"
 
 
 def _fingerprint(request: Request) -> str:

@@ -82,7 +82,8 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "hello": Verb(),
         "get": Verb(Target.REQUIRED, frozenset({"for", "timeout"})),
         "list": Verb(),
-        "status": Verb(Target.OPTIONAL),
+        "status": Verb(Target.OPTIONAL, frozenset({"explain"})),
+        "watch": Verb(Target.OPTIONAL, frozenset({"token"})),
         "login": Verb(Target.REQUIRED, frozenset({"timeout", "code", "redirect_uri", "code_verifier"})),
         "reject": Verb(Target.REQUIRED, frozenset({"token", "fingerprint", "timeout"})),
         "reload": Verb(),
@@ -184,6 +185,19 @@ def format_ok(blocks: Sequence[Mapping[str, str]], *, many: bool) -> bytes:
         raise BadLine(f"an answer of one block was given {len(blocks)}")
     head = f"ok {len(blocks)}\n" if many else "ok\n"
     return (head + "".join(map(_format_block, blocks))).encode("ascii")
+
+
+STREAM_HEAD = b"ok *\n"
+"""How a streaming answer begins; blocks follow until the connection ends."""
+
+
+def format_block(fields: Mapping[str, str]) -> bytes:
+    """Write one block of a streaming answer.
+
+    Raises:
+        BadLine: as in `format_ok`.
+    """
+    return _format_block(fields).encode("ascii")
 
 
 def format_error(code: Code, message: str, hint: str = "") -> bytes:

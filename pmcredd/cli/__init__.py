@@ -17,9 +17,11 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "use a token": {
         "get": ("use", "print a living access token"),
         "header": ("use", "print it as an Authorization header, for curl -H @<(pmcred header NAME)"),
+        "reject": ("reject", "tell that a server refused a token (read from stdin): get another one"),
     },
     "see what is going on": {
         "status": ("see", "show each profile's token and what ails it"),
+        "watch": ("watch", "tell of every new token and every change, as it happens"),
     },
     "account": {
         "login": ("account", "get a new token now, whatever stopped it"),

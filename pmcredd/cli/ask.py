@@ -64,6 +64,21 @@ def ask(
         return client.call(wire.Request(verb, target, arguments or {}), timeout=timeout, socket_path=_socket(args))
 
 
+def stream(
+    args: argparse.Namespace, verb: str, target: str | None, arguments: Mapping[str, str], *, output: int
+) -> Iterator[dict[str, str]]:
+    """Ask the daemon for what goes on, and give its blocks as they come, until it leaves.
+
+    Raises:
+        Problem: it refused, or there is none (`NoDaemon`).
+        BrokenPipeError: nobody reads any more what is written to the descriptor `output`.
+
+    """
+    with _told(args, f"{verb} {target}" if target else verb):
+        request = wire.Request(verb, target, arguments)
+        yield from client.stream(request, socket_path=_socket(args), output=output)
+
+
 def reload(args: argparse.Namespace) -> list[str]:
     """Have the daemon read the profiles again, and say how that went; gives what it warns of.
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
+from pmcredd.cli.problem import Problem
 from pmcredd.cli.terminal import (
     BOLD,
     DIM,
@@ -21,25 +22,31 @@ from pmcredd.cli.terminal import (
     columns,
     fold,
     paint,
+    say,
     table,
 )
-from pmcredd.human_time import when
+from pmcredd.human_time import duration, when
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 Block = Mapping[str, str]
 
-_COLOURS = {
+COLOURS = {
     "live": GREEN,
     "renewing": YELLOW,
     "waiting": YELLOW,
+    "doubtful": YELLOW,
     "needs-login": RED,
     "stopped": RED,
 }
-_TROUBLED = frozenset({"waiting", "needs-login", "stopped"})
+_TROUBLED = frozenset({"waiting", "doubtful", "needs-login", "stopped"})
 _TIMES = frozenset({"expires_at", "good_until", "renew_at", "started"})
-_NUMBERS = _TIMES | {"generation", "pid"}
+_EXPLAINED_TIMES = frozenset({"issued_at", "renew_from", "renew_by", "leased_until", "failed_at", "asked_at"})
+_COUNTS = frozenset({"generation", "pid", "rejections", "failures", "outage_now", "outage_at_renewal"})
+_NUMBERS = _TIMES | _EXPLAINED_TIMES | _COUNTS
+
+_NEEDS_LOGIN, _NOT_VALID = 4, 5  # exit statuses
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -47,28 +54,72 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     status = subparsers.add_parser("status", description="Show each profile's token, what ails it and what mends it.")
     status.add_argument("names", metavar="NAME", nargs="*", help="only these profiles")
     status.add_argument("--json", action="store_true", help="for programs; times are unix seconds")
+    more = status.add_mutually_exclusive_group()
+    more.add_argument("--explain", action="store_true", help="say what comes next for each token, when, and why")
+    more.add_argument(
+        "--min-valid",
+        metavar="DURATION",
+        type=ask.seconds,
+        help="for cron and CI: print nothing and exit with 0 if every token is valid for so long (8h, 2d); else name "
+        "those that are not on stderr, and exit with 4 if one of them needs a login, with 5 if none does",
+    )
     status.set_defaults(run=_status)
 
 
 def _status(args: argparse.Namespace) -> int:
     (daemon,) = ask.ask(args, "hello")
-    blocks = [block for name in args.names or [None] for block in ask.ask(args, "status", name)]
+    arguments = {"explain": "yes"} if args.explain else {}
+    blocks = [block for name in args.names or [None] for block in ask.ask(args, "status", name, arguments)]
+    note = _Note(columns(sys.stdout), colour_wanted(sys.stdout, os.environ))
     if args.json:
         print(_as_json(daemon, blocks))
-    else:
-        colour = colour_wanted(sys.stdout, os.environ)
-        print("\n".join(_lines(daemon, blocks, _Note(columns(sys.stdout), colour), now=time.time())))
-    return 0
+    elif args.explain:
+        print("\n".join([*_own_problems(daemon, blocks, note), *_explained(blocks, note)]))
+    elif args.min_valid is None:
+        print("\n".join(_lines(daemon, blocks, note, now=time.time())))
+    return 0 if args.min_valid is None else _tell_invalid(blocks, args.min_valid, now=time.time())
+
+
+def _tell_invalid(blocks: Sequence[Block], wanted: float, *, now: float) -> int:
+    """Name the profiles without a token that is valid for `wanted` seconds; gives the exit status."""
+    if not blocks:
+        raise Problem("there is no profile whose token could be valid", "pmcred init", exit_status=3)
+    status = 0
+    for block in blocks:
+        expiry = _moment(block, "expires_at")
+        if "fingerprint" in block and (expiry is None or expiry - now >= wanted):
+            continue
+        needs_login = block.get("state") == "needs-login"
+        status = _NEEDS_LOGIN if needs_login else status or _NOT_VALID
+        why = (
+            "it has no token" if expiry is None else f"its token {_ends(expiry, now)}, not {duration(wanted)} from now"
+        )
+        error = f": {block['last_error']}" if "last_error" in block else ""
+        say(clean(f"pmcred: {block.get('profile', '?')}: {block.get('state', '?')}, {why}{error}"))
+        if hint := block.get("hint"):
+            say(clean(f"  try: {hint}"))
+    return status
+
+
+def _explained(blocks: Sequence[Block], note: "_Note") -> list[str]:
+    lines = []
+    for block in blocks:
+        state = block.get("state", "?")
+        lines += note(f"{block.get('profile', '?')}: {state} ({block.get('url', '?')})", COLOURS.get(state, ""))
+        for sentence in block.get("explanation", "").splitlines():
+            lines += note(f"  {sentence}", hang=2)
+    return lines
 
 
 def _as_json(daemon: Block, blocks: Sequence[Block]) -> str:
     import json  # here: people do not pay for it
 
-    answer = {"version": 1, "daemon": _typed(daemon), "profiles": [_typed(block) for block in blocks]}
+    answer = {"version": 1, "daemon": typed(daemon), "profiles": [typed(block) for block in blocks]}
     return json.dumps(answer, indent=2)
 
 
-def _typed(block: Block) -> dict[str, str | int]:
+def typed(block: Block) -> dict[str, str | int]:
+    """Make numbers of what the protocol writes in digits."""
     return {key: int(value) if key in _NUMBERS and value.isdecimal() else value for key, value in block.items()}
 
 
@@ -84,7 +135,9 @@ def _lines(daemon: Block, blocks: Sequence[Block], note: "_Note", *, now: float)
         if living := _living(block, now):
             lines += note(f"    {block['state']}; {living}")
         if error := block.get("last_error"):
-            lines += note(f"    {error}", _COLOURS.get(block.get("state", ""), RED))
+            lines += note(f"    {error}", COLOURS.get(block.get("state", ""), RED))
+        if warning := block.get("warning"):
+            lines += note(f"    {warning}", YELLOW)
         if hint := block.get("hint"):
             lines += note(f"    try: {hint}")
     return lines
@@ -115,8 +168,9 @@ class _Note:
     width: int
     colour: bool
 
-    def __call__(self, text: str, code: str = "") -> list[str]:
-        return [paint(Cell(line, code), colour=self.colour) for line in fold(clean(text), self.width).split("\n")]
+    def __call__(self, text: str, code: str = "", *, hang: int = 0) -> list[str]:
+        lines = fold(clean(text), self.width, hang=hang).split("\n")
+        return [paint(Cell(line, code), colour=self.colour) for line in lines]
 
 
 def _row(block: Block, now: float) -> list[Cell]:
@@ -128,7 +182,7 @@ def _row(block: Block, now: float) -> list[Cell]:
         renews = "never" if block.get("grant") == "personal_access_token" else "-"
     return [
         Cell(clean(block.get("profile", "?"))),
-        Cell(clean(state), _COLOURS.get(state, "")),
+        Cell(clean(state), COLOURS.get(state, "")),
         _token(block, now),
         Cell(renews, DIM),
         Cell(clean(block.get("url", "?"))),
@@ -140,7 +194,11 @@ def _token(block: Block, now: float) -> Cell:
     if expiry is None:
         # A server need not say how long its tokens live (RFC 6749 section 5.1).
         return Cell("end unknown") if block.get("state") == "live" else Cell("-", DIM)
-    return Cell(f"ends {when(expiry, now)}") if expiry > now else Cell(f"expired {when(expiry, now)}", YELLOW)
+    return Cell(_ends(expiry, now), "" if expiry > now else YELLOW)
+
+
+def _ends(expiry: int, now: float) -> str:
+    return f"{'ends' if expiry > now else 'expired'} {when(expiry, now)}"
 
 
 def _living(block: Block, now: float) -> str:
