@@ -60,10 +60,11 @@ class Life:
     renewal: Renewal = Renewal.IDLE
     pending: Held | None = None  # answered, not yet saved, not yet handed out
     tries: int = 0  # how often the refresh token went out without our knowing that it was not spent
-    proofs: int = 0  # DOUBTFUL: probes that passed
+    proof: float | None = None  # DOUBTFUL: the boot time at which the first probe that passed was asked
     reason: Reason | None = None  # STOPPED: why
     problem: Problem | None = None  # the last failure, until the next success
     save_problem: Problem | None = None  # why `held` is not on disk
+    save_at: float | None = None  # the next SaveDue
     failed_at: Moment | None = None
     failures: int = 0  # in a row
     rejections: int = 0  # tokens in a row that were reported as refused
@@ -109,6 +110,13 @@ class LoggedIn:
 
 
 @dataclass(frozen=True, slots=True)
+class Changed:
+    """The profile says something else about its renewal; whom it logs in, and where, is as it was."""
+
+    terms: Terms
+
+
+@dataclass(frozen=True, slots=True)
 class Rejected:
     """The held token was reported as refused; `dead` if the server says so too."""
 
@@ -140,10 +148,11 @@ class Probed:
 
 @dataclass(frozen=True, slots=True)
 class ProbeFailed:
-    """The server could not be asked."""
+    """The server could not be asked, or did not answer what it was asked; `skew` as in Probed."""
 
     serial: int
     problem: Problem
+    skew: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +209,7 @@ Event = (
     | Due
     | Retry
     | LoggedIn
+    | Changed
     | Rejected
     | Issued
     | Saved

@@ -71,12 +71,10 @@ def remaining(held: Held, now: Moment) -> float | None:
 def elapsed(since: Moment, now: Moment) -> float:
     """Give the seconds from one moment to another; after a reboot the wall clock is the only witness.
 
-    A wall clock that stands before the saved moment is wrong now or was wrong then. Nothing is known, so infinity is
-    the answer: a token of doubtful age is asked anew, not handed out.
+    A moment that seems to lie ahead was dated by a wall clock that was wrong then or is wrong now. Nothing is known, so
+    infinity is the answer: a token of doubtful age is asked anew, not handed out.
     """
-    if since.boot_id == now.boot_id:
-        return now.boot - since.boot
-    gone = now.wall - since.wall
+    gone = now.boot - since.boot if since.boot_id == now.boot_id else now.wall - since.wall
     return gone if gone >= 0 else float("inf")
 
 
@@ -100,11 +98,6 @@ def alive(held: Held, now: Moment) -> bool:
     return left is None or left > 0
 
 
-def alive_in(held: Held | None, now: Moment) -> bool:
-    """Say whether there is a token, and it works."""
-    return held is not None and alive(held, now)
-
-
 def good(held: Held, now: Moment, lasting: float | None) -> bool:
     """Say whether the token may be handed out for `lasting` seconds (None: the default lease)."""
     left = remaining(held, now)
@@ -114,17 +107,17 @@ def good(held: Held, now: Moment, lasting: float | None) -> bool:
 
 
 def window(terms: Terms, held: Held) -> Window | None:
-    """Give the window of a disruptive renewal, or None where the lifetime is unknown.
+    """Give the window of a disruptive renewal, or None where no end is known.
 
     It lies before the end by a margin of a tenth of the lifetime, at most three days and at least ten seconds: late,
     because the renewal kills the token in everybody's hands, but not too late, because the refresh token dies about
     when the access token does. It is never longer than a third of the lifetime.
     """
-    life = held.token.expires_in
-    if life is None:
+    ends = [end for end in (held.token.expires_in, terms.refresh_lifetime) if end is not None]
+    if not ends:
         return None
-    end = life if terms.refresh_lifetime is None else min(life, terms.refresh_lifetime)
-    margin = min(LONGEST_MARGIN, life / 10) if terms.margin is None else terms.margin
+    end = min(ends)
+    margin = min(LONGEST_MARGIN, ends[0] / 10) if terms.margin is None else terms.margin
     margin = min(max(margin, SHORTEST_MARGIN), end / 3)
     start = held.issued.boot + end - margin
     return Window(start, start + margin / 2)
@@ -135,28 +128,49 @@ def renew_at(terms: Terms, held: Held, now: Moment, jitter: float) -> float | No
 
     Where it disturbs nobody it is done early: at two thirds of the lifetime, though at most seven days before the end,
     and well before the refresh token, if there is one, dies of idleness. `jitter`, from 0 to 1, spreads profiles over
-    a twentieth of the lifetime (an hour at most). Where the wall clock has run ahead of boot time (a restored snapshot
+    a tenth of that time (an hour at most). Where the wall clock has run ahead of boot time (a restored snapshot
     of the machine: the server's clock went on) such a renewal comes earlier by as much. That may be a wrong clock too,
     so it never makes a token count as dead, and never advances a renewal that does disturb.
     """
-    life = held.token.expires_in
-    if terms.rule is Renewal.NEVER or life is None:
+    if terms.rule is Renewal.NEVER:
         return None
     if terms.rule is Renewal.REFRESH_DISRUPTIVELY:
         found = window(terms, held)
         return None if found is None else found.start
-    early = max(life * 2 / 3, life - EARLIEST_RENEWAL)
+    life = held.token.expires_in
+    moments = [] if life is None else [max(life * 2 / 3, life - EARLIEST_RENEWAL)]
     if terms.refresh_lifetime is not None:
-        early = min(early, terms.refresh_lifetime * 2 / 3)
+        moments.append(terms.refresh_lifetime * 2 / 3)
+    if not moments:
+        return None
+    early = min(moments)
     behind = max(0.0, (now.wall - held.issued.wall) - (now.boot - held.issued.boot))
-    return held.issued.boot + early + jitter * min(life / 20, MOST_SPREAD) - behind
+    return held.issued.boot + early + jitter * min(early / 10, MOST_SPREAD) - behind
 
 
 def rebase(held: Held, now: Moment) -> Held:
-    """Express a token that was saved before a reboot in this boot's time; a token of this boot is left as it is."""
+    """Express a token that was saved before a reboot in this boot's time; a token of this boot is left as it is.
+
+    Where nothing is known of its age it counts as expired, until a server's Date says more (`redated`).
+    """
     if held.issued.boot_id == now.boot_id:
         return held
-    age = elapsed(held.issued, now)
-    if age == float("inf"):  # nothing is known of its age: let it count as expired, it is asked anew
+    return _aged(held, now, elapsed(held.issued, now))
+
+
+def redated(held: Held, now: Moment, skew: float) -> Held:
+    """Date a token from before a reboot by the server's clock, which is `skew` seconds ahead of ours.
+
+    The wall clock's word stands where the two agree; a few seconds between them are the way of the answer.
+    """
+    if abs(skew) <= WRONG_CLOCK and now.wall >= held.issued.wall:
+        return held
+    age = now.wall + skew - held.issued.wall
+    return _aged(held, now, age if age >= 0 else float("inf"))
+
+
+def _aged(held: Held, now: Moment, age: float) -> Held:
+    if age == float("inf"):
         age = held.token.expires_in or 0.0
-    return replace(held, issued=Moment(boot=now.boot - age, wall=now.wall - age, boot_id=now.boot_id))
+    # The wall time of its issue stays as it was written down: a later, better clock is to be compared with it.
+    return replace(held, issued=Moment(boot=now.boot - age, wall=held.issued.wall, boot_id=now.boot_id))
