@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from enum import StrEnum
 
 from pmcredd import validity
 from pmcredd.human_time import duration
@@ -39,12 +40,24 @@ class HandOut:
     good_until: int | None
 
 
+class State(StrEnum):
+    """How a profile is, in one word. Trouble comes first: a token that lives on is seen by its expires_at."""
+
+    LIVE = "live"
+    RENEWING = "renewing"
+    WAITING = "waiting"
+    DOUBTFUL = "doubtful"
+    NEEDS_LOGIN = "needs-login"
+    STOPPED = "stopped"
+    NO_TOKEN = "no-token"  # noqa: S105 - a state's name
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """What is known of a profile, for people and monitors; times are unix times."""
 
     profile: Profile
-    state: str
+    state: State
     life: Life
     token: Secret | None
     """The token in hand, unless it is known to be dead."""
@@ -150,7 +163,7 @@ def fields(status: Status) -> dict[str, str]:
         "url": profile.url,
         "generation": str(profile.generation),
         "grant": profile.grant.value,
-        "state": status.state,
+        "state": status.state.value,
         "fingerprint": status.fingerprint,
         "expires_at": _whole(status.expires_at),
         "good_until": _whole(status.good_until),
@@ -212,20 +225,19 @@ def cannot_promise(profile: Profile, most: float) -> Failure:
     )
 
 
-def _state(life: Life, now: Moment) -> str:
-    """Say in one word how a profile is. Trouble comes first: a token that lives on is seen by its expires_at."""
+def _state(life: Life, now: Moment) -> State:
     if life.renewal is Renewal.DOUBTFUL:
-        return "doubtful"
+        return State.DOUBTFUL
     if life.renewal is Renewal.STOPPED:
-        return "needs-login" if life.reason is Reason.NEEDS_LOGIN else "stopped"
+        return State.NEEDS_LOGIN if life.reason is Reason.NEEDS_LOGIN else State.STOPPED
     if life.renewal is Renewal.WAITING:
-        return "waiting"
+        return State.WAITING
     living = life.held is not None and not life.dead and validity.alive(life.held, now)
     if life.renewal is Renewal.SENDING:
         # A renewal that disturbs nobody, and has not failed before, is none of anybody's business.
         quiet = living and life.problem is None and life.terms.rule is not Rule.REFRESH_DISRUPTIVELY
-        return "live" if quiet else "renewing"
-    return "live" if living else "no-token"
+        return State.LIVE if quiet else State.RENEWING
+    return State.LIVE if living else State.NO_TOKEN
 
 
 def _code(life: Life, problem: Problem) -> Code:

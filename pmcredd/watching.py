@@ -6,6 +6,7 @@ a slow one is told the latest of each profile and nothing piles up. While nobody
 
 import itertools
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Self
 
 import trio
@@ -19,6 +20,16 @@ from pmcredd.telling import Status
 AT_A_TIME = 64  # profiles in one piece: what is made for a watcher, and not yet taken by it, stays small
 
 
+class Event(StrEnum):
+    """What a watcher is told of."""
+
+    PRESENT = "present"
+    TOKEN = "token"  # noqa: S105 - an event's name
+    STATE = "state"
+    ADDED = "added"
+    REMOVED = "removed"
+
+
 @dataclass(slots=True)
 class _News:
     """The latest of a profile; `status` is None once the profile is gone."""
@@ -28,17 +39,17 @@ class _News:
     token_number: int = 0  # of the last change that brought another token
     came_number: int = 0
     token: str | None = None  # the fingerprint of the last one
-    blocks: dict[tuple[str, bool], bytes] = field(default_factory=dict)  # made once for all watchers
+    blocks: dict[tuple[Event, bool], bytes] = field(default_factory=dict)  # made once for all watchers
 
-    def event(self, seen: int) -> str:
-        """Say in one word what is new to somebody who was told everything up to `seen`."""
+    def event(self, seen: int) -> Event:
+        """Say what is new to somebody who was told everything up to `seen`."""
         if self.status is None:
-            return "removed"
+            return Event.REMOVED
         if self.came_number > seen:
-            return "added"
-        return "token" if self.token_number > seen else "state"
+            return Event.ADDED
+        return Event.TOKEN if self.token_number > seen else Event.STATE
 
-    def block(self, name: str, event: str, *, token: bool) -> bytes:
+    def block(self, name: str, event: Event, *, token: bool) -> bytes:
         """Give the block that tells it; with `token`, the access token too, if there is one."""
         key = (event, token)
         if key not in self.blocks:
@@ -165,7 +176,7 @@ class Watch:
 
     def _tell_present(self) -> bytes:
         states, self._present = self._present[:AT_A_TIME], self._present[AT_A_TIME:]
-        return b"".join(_format(state.profile.name, "present", state, token=self._token) for state in states)
+        return b"".join(_format(state.profile.name, Event.PRESENT, state, token=self._token) for state in states)
 
     def _tell_new(self) -> bytes:
         found = self._watching.since(self._seen, self._only)[:AT_A_TIME]
@@ -175,10 +186,10 @@ class Watch:
         return b"".join(news.block(name, news.event(seen), token=self._token) for name, news in found)
 
 
-def _format(name: str, event: str, status: Status | None, *, token: bool) -> bytes:
+def _format(name: str, event: Event, status: Status | None, *, token: bool) -> bytes:
     if status is None:
-        return wire.format_block({"event": event, "profile": name})
-    fields = {"event": event, **telling.fields(status)}
+        return wire.format_block({"event": event.value, "profile": name})
+    fields = {"event": event.value, **telling.fields(status)}
     if token and status.token is not None:
         fields["access_token"] = status.token.reveal()
     return wire.format_block(fields)

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmcredd import wire
+from pmcredd.telling import State
+from pmcredd.watching import Event
 from pmcredd.wire import AnswerReader, BadLine, Block, Code, Error, Ok, Request
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -323,10 +325,10 @@ def test_each_code_has_the_documented_exit_status(code: str, status: int) -> Non
 
 
 def documented(heading: str) -> list[list[str]]:
-    """Give the cells of the table under a heading of docs/protocol.md."""
+    """Give the cells of the table in docs/protocol.md whose first column is headed so."""
     page = Path(__file__).resolve().parents[1].joinpath("docs", "protocol.md").read_text()
-    section = page.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    table = page.partition(f"\n| {heading} |")[2].partition("\n\n")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| `")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
 
 
@@ -334,16 +336,22 @@ def test_the_specification_has_every_verb_with_its_keys() -> None:
     """A client written from the page can use all there is, and nothing that is not."""
     told = {
         verb.strip("`"): (target or "none", set(re.findall("[a-z_]+", keys)))
-        for verb, target, keys, _ in documented("Verbs")
+        for verb, target, keys, _ in documented("verb")
     }
     assert told == {name: (verb.target, set(verb.keys)) for name, verb in wire.VERBS.items()}
 
 
 def test_the_specification_has_every_code_with_its_exit_status() -> None:
     """The closed list is the same in both places."""
-    assert {code.strip("`"): int(status) for code, status, _ in documented("Errors")} == {
+    assert {code.strip("`"): int(status) for code, status, _ in documented("code")} == {
         code: code.exit_status for code in Code
     }
+
+
+def test_the_specification_has_every_state_and_event() -> None:
+    """What a monitor may come to read is on the page, and nothing that it waits for in vain."""
+    assert [state.strip("`") for state, _ in documented("state")] == list(State)
+    assert [event.strip("`") for event, _ in documented("event")] == list(Event)
 
 
 @pytest.mark.parametrize(
