@@ -1,10 +1,12 @@
 """Lengths of time and moments as people say them."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmcredd.human_time import duration, when
+from pmcredd.human_time import clock_time, duration, when
 
 HOUR, DAY = 3600, 86400
 
@@ -48,3 +50,21 @@ def test_a_longer_time_is_never_said_in_a_smaller_unit(one: float, other: float)
 def test_a_moment_is_said_by_its_distance(moment: float, said: str) -> None:
     """People read "in 3 h", not unix times."""
     assert when(moment, 1000) == said
+
+
+@pytest.mark.parametrize(
+    ("moment", "said"),
+    [
+        (1_800_000_020, "08:00:20 (in 20 s)"),
+        (1_799_998_800, "07:40:00 (20 min ago)"),
+        (1_800_003_600, "2027-01-15 09:00 UTC (in 1 h)"),
+        (1_800_000_000 - DAY, "2027-01-14 08:00 UTC (1 day ago)"),
+    ],
+)
+def test_a_moment_is_said_by_the_clock_and_its_distance(
+    monkeypatch: pytest.MonkeyPatch, moment: float, said: str
+) -> None:
+    """To the second where seconds matter; with date and time zone where they do."""
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    assert clock_time(moment, 1_800_000_000) == said
