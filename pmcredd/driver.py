@@ -149,6 +149,7 @@ class Driver:
         """Go on with a row that was parked: what came due meanwhile comes due now."""
         if row.life.wake is not None:
             self._do(row, WakeAt(row.life.wake))
+        self.tell(row)
 
     async def complete(self, row: Row, event: Event) -> None:
         """Let an event happen, its save included."""
