@@ -12,23 +12,20 @@ from pathlib import Path
 import trio
 
 from pmcredd import config_files, listening, paths, process, reminding, server
-from pmcredd.clock import SystemClock
-from pmcredd.driver import Driver
-from pmcredd.exchange import Exchange
-from pmcredd.gate import Gate
+from pmcredd.engine import Engine, open_engine, state_directory
 from pmcredd.keeper import Keeper
-from pmcredd.profiles import BadConfig, Config, Storage
-from pmcredd.scheduler import Scheduler
-from pmcredd.store import Store, StoreProblem
+from pmcredd.profiles import BadConfig, Config
+from pmcredd.state_lock import Patience, StateBusy, StateLock, StateProblem
+from pmcredd.store import StoreProblem
 from pmcredd.telling import Failure
-from pmcredd.upstream import Upstream, preload
+from pmcredd.upstream import preload
 from pmcredd.verbs import Verbs
 from pmcredd.watching import Watching
-from pmcredd.worker import Thread
 
 log = logging.getLogger("pmcredd")
 
 MISCONFIGURED = 6  # exit status, the protocol's own for this
+LOCK_PATIENCE = 30.0  # seconds: as long as a request may take, unless its profile says otherwise
 PRELOAD_AFTER = 1.0  # seconds: the first answers come before the HTTP client's import
 
 
@@ -45,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pmcredd`; gives its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     environ = dict(os.environ)
-    check, verbose = False, False
+    check, verbose, take_over = False, False, False
     if words:  # the parser costs a tenth of the whole start, and a service gives no options
         options = _parse(words)
-        check, verbose = options.check, options.verbose
+        check, verbose, take_over = options.check, options.verbose, options.take_over
         if options.socket:
             environ["PMCRED_SOCKET"] = options.socket
     process.harden()
@@ -60,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _set_up_log(config, verbose=verbose)
         # Ctrl-C before we listen to signals, or a second one while we leave, is not worth a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        trio.run(_run, config, environ)
+        trio.run(partial(_run, config, environ, take_over=take_over))
     except BadConfig as error:
         for mistake in error.mistakes:
             print(f"pmcredd: {mistake}", file=sys.stderr)
@@ -83,6 +80,11 @@ def _parse(words: Sequence[str]) -> "Options":
     )
     parser.add_argument("--check", action="store_true", help="check the profiles, say what is wrong, and exit")
     parser.add_argument("--socket", metavar="PATH", help="listen here (default: $PMCRED_SOCKET, else the runtime dir)")
+    parser.add_argument(
+        "--take-over",
+        action="store_true",
+        help="take a state directory on a network file system from a machine that is gone",
+    )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more (never a secret)")
     parser.add_argument("--version", action="version", version=f"pmcredd {__version__}")
     return parser.parse_args(words, namespace=Options())
@@ -93,6 +95,7 @@ class Options:
 
     check: bool
     socket: str | None
+    take_over: bool
     verbose: bool
 
 
@@ -134,59 +137,69 @@ def _under_journald() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-async def _run(config: Config, environ: Mapping[str, str]) -> None:
-    clock = SystemClock()
-    started = time.time()
+async def _run(config: Config, environ: Mapping[str, str], *, take_over: bool) -> None:
     socket_path = _socket_path(environ)
-    directory = _state_directory(config, environ)
     try:
-        lock = process.StateLock.take(directory, socket_path)
-    except process.StateProblem as problem:
+        directory = state_directory(config, environ)
+        lock = await _take_lock(directory, socket_path, take_over=take_over)
+        try:
+            async with open_engine(directory, config, environ) as engine:
+                listener = listening.open_listener(socket_path)
+                await _keep_and_serve(engine, listener, lock)
+        finally:
+            lock.release()
+    except (StateProblem, StoreProblem, listening.SocketProblem) as problem:
         raise CannotStart(problem.message, problem.hint) from None
-    try:
-        store = Store.open(directory / "state.db")
-    except StoreProblem as problem:
-        raise CannotStart(problem.message, problem.hint) from None
-    try:
-        listener = listening.open_listener(socket_path)
-    except listening.SocketProblem as problem:
-        store.close()
-        raise CannotStart(problem.message, problem.hint) from None
-    notice = None
-    if store.set_aside is not None:
-        notice = f"the state file was damaged; it is set aside as {store.set_aside}, and tokens are asked for anew"
-        log.error("%s", notice)
-    upstream, scheduler, worker = Upstream(), Scheduler(clock), Thread()
-    gate = Gate(clock, scheduler)
-    exchange = Exchange(upstream=upstream, store=store, worker=worker, gate=gate, clock=clock, environ=environ)
-    driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock)
-    load = partial(config_files.load, environ)
-    keeper = Keeper(config, load=load, store=store, worker=worker, exchange=exchange, driver=driver, clock=clock)
-    stop = trio.Event()
-    watching = Watching(keeper, driver, clock)
-    verbs = Verbs(keeper, watching, clock=clock, stop=stop.set, started=started, notice=notice)
-    try:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(keeper.run)
-            nursery.start_soon(_signals, keeper, stop)
-            serving = trio.socket.from_stdlib_socket(listener.socket)
-            await nursery.start(partial(server.serve, serving, verbs.answer, ready=verbs.ready, uid=os.geteuid()))
-            log.info("listening on %s for %d profiles", socket_path, len(config.profiles))
-            if not config.profiles:
-                log.info("there is no profile yet: pmcred init makes one")
-            nursery.start_soon(_preload_later)
-            nursery.start_soon(reminding.remind, keeper)
-            await stop.wait()
-            log.info("leaving; requests under way are finished first")
-            keeper.stop()
-            nursery.cancel_scope.cancel()
-    finally:
-        with trio.CancelScope(shield=True):
-            await upstream.aclose()
-        listening.close_listener(listener)
-        store.close()
-        lock.release()
     log.info("left")
+
+
+async def _take_lock(directory: Path, socket_path: Path, *, take_over: bool) -> StateLock:
+    """Take the lock; a process that will soon be done is waited for, another daemon is not."""
+    patience = Patience(LOCK_PATIENCE)
+    told = None
+    while True:
+        try:
+            return StateLock.take(directory, socket_path, take_over=take_over)
+        except StateBusy as busy:
+            if busy.holder.socket is not None:
+                raise
+            if busy.holder != told:
+                log.info("waiting: %s", busy.message)
+                told = busy.holder
+            await patience.wait(busy)
+
+
+async def _keep_and_serve(engine: Engine, listener: listening.Listener, lock: StateLock) -> None:
+    """Keep the tokens, and answer until we are told to stop. Requests under way are finished after the last answer."""
+    async with trio.open_nursery() as nursery:
+        try:
+            await nursery.start(engine.keeper.run)
+            await _serve(engine, listener)
+        finally:
+            # Before the rest is finished: nobody is to wait at a door that stays shut.
+            listening.close_listener(listener)
+            lock.leaving()
+            nursery.cancel_scope.cancel()
+
+
+async def _serve(engine: Engine, listener: listening.Listener) -> None:
+    keeper, stop = engine.keeper, trio.Event()
+    watching = Watching(keeper, engine.driver, engine.clock)
+    verbs = Verbs(keeper, watching, clock=engine.clock, stop=stop.set, started=time.time(), notice=engine.notice)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(_signals, keeper, stop)
+        serving = trio.socket.from_stdlib_socket(listener.socket)
+        await nursery.start(partial(server.serve, serving, verbs.answer, ready=verbs.ready, uid=os.geteuid()))
+        count = len(keeper.profiles())
+        log.info("listening on %s for %d profiles", listener.path, count)
+        if not count:
+            log.info("there is no profile yet: pmcred init makes one")
+        nursery.start_soon(_preload_later)
+        nursery.start_soon(reminding.remind, keeper)
+        await stop.wait()
+        log.info("leaving; requests under way are finished first")
+        keeper.stop()
+        nursery.cancel_scope.cancel()
 
 
 async def _signals(keeper: Keeper, stop: trio.Event) -> None:
@@ -219,15 +232,3 @@ def _socket_path(environ: Mapping[str, str]) -> Path:
         except OSError:
             continue
     return candidates[-1]
-
-
-def _state_directory(config: Config, environ: Mapping[str, str]) -> Path:
-    if config.settings.storage is Storage.DISK:
-        return paths.state_dir(environ)
-    runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
-    if not Path(runtime).is_dir():
-        raise CannotStart(
-            f'storage = "runtime" needs a runtime directory, and {runtime} is none',
-            'set XDG_RUNTIME_DIR, or storage = "disk"',
-        )
-    return Path(runtime, "pmcred", "state")

@@ -1,14 +1,10 @@
 """What the process is to the system."""
 
-import os
 import platform
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-from pmcredd.process import StateLock, StateProblem, machine_id
 
 
 def test_hardened() -> None:
@@ -49,61 +45,3 @@ print(*grown)
     done = subprocess.run([sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True)
 
     assert int(done.stdout) < 2 * 1024 * 1024
-
-
-def test_one_process_may_spend(tmp_path: Path) -> None:
-    """The second process is refused, told who holds the lock and how to end it; after the first is gone it may."""
-    first = StateLock.take(tmp_path / "state", Path("/run/socket"))
-    with pytest.raises(StateProblem) as caught:
-        StateLock.take(tmp_path / "state", Path("/run/other"))
-
-    assert str(os.getpid()) in caught.value.message
-    assert "pmcred stop" in caught.value.hint
-    first.release()
-    StateLock.take(tmp_path / "state", Path("/run/other")).release()
-
-
-def test_the_directory_is_made_private(tmp_path: Path) -> None:
-    """A missing state directory is made, for its owner alone."""
-    StateLock.take(tmp_path / "a" / "state", Path("/s")).release()
-
-    assert (tmp_path / "a" / "state").stat().st_mode & 0o777 == 0o700
-
-
-@pytest.mark.parametrize("mode", [0o750, 0o705])
-def test_a_directory_open_to_others_is_refused(tmp_path: Path, mode: int) -> None:
-    """A state directory that others may enter is not used; the message has the chmod."""
-    directory = tmp_path / "state"
-    directory.mkdir()
-    directory.chmod(mode)
-
-    with pytest.raises(StateProblem) as caught:
-        StateLock.take(directory, Path("/s"))
-
-    assert caught.value.hint == f"chmod 700 {directory}"
-
-
-def test_a_file_in_its_place(tmp_path: Path) -> None:
-    """A state directory that is a file is a clear error."""
-    (tmp_path / "state").write_text("")
-
-    with pytest.raises(StateProblem) as caught:
-        StateLock.take(tmp_path / "state", Path("/s"))
-
-    assert "PMCRED_STATE_DIR" in caught.value.hint
-
-
-def test_a_lock_file_with_nonsense_in_it(tmp_path: Path) -> None:
-    """What stands in the lock file is only a label: nonsense there keeps nobody out and crashes nothing."""
-    first = StateLock.take(tmp_path, Path("/s"))
-    (tmp_path / "lock").write_text("[nonsense")
-
-    with pytest.raises(StateProblem, match="another pmcredd keeps"):
-        StateLock.take(tmp_path, Path("/s"))
-
-    first.release()
-
-
-def test_the_machine_has_an_id_or_none() -> None:
-    """The machine's id is a line of hexadecimal digits, or empty."""
-    assert all(digit in "0123456789abcdef" for digit in machine_id())

@@ -1,15 +1,19 @@
 """`pmcred get` and `pmcred header`: a token for whoever runs them."""
 
 import argparse
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
+from pmcredd.cli.problem import Problem
+from pmcredd.cli.terminal import say
+from pmcredd.client import AccessToken, PmcredError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-    from pmcredd.client import AccessToken
+NO_DAEMON = 69  # exit status: there is none, or soon there is none
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -38,11 +42,27 @@ def _add_target(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespa
         default=60.0,
         help="how long to wait for a token (default: 60)",
     )
+    parser.add_argument(
+        "--oneshot", action="store_true", help="where no daemon answers, do its work for this one request"
+    )
     parser.set_defaults(run=run)
 
 
-def _token(args: argparse.Namespace) -> "AccessToken":
-    return ask.token(args, ask.name_of(args), lasting=args.lasting, timeout=args.timeout)
+def _token(args: argparse.Namespace) -> AccessToken:
+    target = ask.name_of(args)
+    try:
+        return ask.token(args, target, lasting=args.lasting, timeout=args.timeout)
+    except Problem as problem:
+        if not args.oneshot or problem.exit_status != NO_DAEMON:
+            raise
+    from pmcredd import oneshot  # here: it is the whole daemon
+
+    try:
+        return oneshot.get_token(
+            target, lasting=args.lasting, timeout=args.timeout, environ=os.environ, say=say, verbose=args.verbose
+        )
+    except PmcredError as error:
+        raise Problem(error.message, error.hint, exit_status=error.exit_status) from None
 
 
 def _get(args: argparse.Namespace) -> int:
