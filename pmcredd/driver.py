@@ -5,16 +5,15 @@ What follows from what is the lifecycle's decision; there is none here.
 
 import math
 import random
-import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
 
-from pmcredd import lifecycle, telling
+from pmcredd import lifecycle, telling, validity
 from pmcredd.clock import Clock
-from pmcredd.exchange import Exchange, Prepared
+from pmcredd.exchange import Exchange, Order
 from pmcredd.gate import Priority, Turn
 from pmcredd.life import (
     Due,
@@ -28,6 +27,7 @@ from pmcredd.life import (
     Probed,
     ProbeFailed,
     Problem,
+    Renewal,
     Save,
     SaveAt,
     Saved,
@@ -38,6 +38,7 @@ from pmcredd.life import (
     Unspend,
     WakeAt,
 )
+from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import Profile
 from pmcredd.scheduler import Scheduler
 from pmcredd.store import Store, StoreProblem, identity
@@ -153,17 +154,29 @@ class Driver:
 
     async def complete(self, row: Row, event: Event) -> None:
         """Let an event happen, its save included."""
+        answered = self._clock.now().boot
         slow = self._step(row, event)
         if slow is not None:
             await self._save(row, slow)
+            log.debug(
+                "%s: on disk %.1f ms after the answer", row.profile.name, (self._clock.now().boot - answered) * 1e3
+            )
+
+    def replan(self, row: Row) -> None:
+        """Bring a renewal that disturbs nobody forward, after the wall clock ran ahead of boot time."""
+        life = row.life
+        if life.renewal is not Renewal.IDLE or life.held is None or life.terms.rule is Rule.REFRESH_DISRUPTIVELY:
+            return
+        due = validity.renew_at(life.terms, life.held, self._clock.now(), self._jitter())
+        if due is not None and (life.wake is None or due < life.wake):
+            row.life = replace(life, wake=due)
+            self._do(row, WakeAt(due))
 
     def _do(self, row: Row, effect: Effect) -> None:
         match effect:
             case Send(serial, tries):
                 assert self._nursery is not None  # noqa: S101 - rows come to life in run()
-                if row.turn is None:
-                    row.turn = Turn(Priority.REST)
-                self._nursery.start_soon(self._ask, row, serial, row.turn, tries)
+                self._nursery.start_soon(self._ask, row, serial, tries)
             case Probe(serial):
                 assert self._nursery is not None  # noqa: S101 - as above
                 self._nursery.start_soon(self.probe, row, serial)
@@ -184,10 +197,16 @@ class Driver:
             self._nursery.start_soon(self._write_asked, row)
 
     async def _write_asked(self, row: Row) -> None:
+        await self._write(row, partial(self._store.asked, identity(row.profile), row.life.asked_at))
+
+    async def _write(self, row: Row, write: Callable[[], None]) -> None:
+        """Write what may be lost: without it the next daemon is more careful than it need be, no more."""
         try:
-            await self._worker.do(self._store.asked, identity(row.profile), row.life.asked_at)
+            await self._worker.do(write)
         except StoreProblem as error:
-            log.debug("%s", error.message)
+            log.warning("%s: %s", row.profile.name, error.message)
+        except Exception as error:  # noqa: BLE001 - no thread, no memory: that must not end the tokens of all
+            log.error("%s: %s", row.profile.name, telling.mistake(error).sentence)
 
     def tell(self, row: Row) -> None:
         """Wake everybody who waits for a change of this profile."""
@@ -212,17 +231,14 @@ class Driver:
             try:
                 event = await self._exchange.probe(row.profile, held, serial)
             except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
-                event = ProbeFailed(serial, _mistake(error))
+                event = ProbeFailed(serial, telling.mistake(error))
             if isinstance(event, Probed) and event.passed:
                 row.proved_at = event.at
             self.happen(row, event)
             return event
 
     async def _unspend(self, row: Row) -> None:
-        try:
-            await self._worker.do(self._store.end_spend, identity(row.profile), 0)
-        except StoreProblem as error:
-            log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
+        await self._write(row, partial(self._store.end_spend, identity(row.profile), 0))
 
     async def lease(self, row: Row, until: float) -> None:
         """Write down a long lease before it is promised: a daemon that comes after a crash keeps it."""
@@ -241,56 +257,57 @@ class Driver:
             dead=life.dead,
             leased_until=row.leased_on_disk,
         )
-        try:
-            await self._worker.do(noted)
-        except StoreProblem as error:
-            log.warning("%s", error.message)
+        await self._write(row, noted)
 
-    async def _ask(self, row: Row, serial: int, turn: Turn, tries: int) -> None:
-        prepared: Prepared | Event
-        try:
-            prepared = await self._exchange.prepare(row.profile, serial, turn, row.life.held, tries)
-        except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
-            prepared = _bug(serial, error)
-        finally:
-            row.turn = None
-        # From here on nothing cancels us, neither a client that leaves nor the daemon's end: what the server issues
-        # must reach the disk. It ends by the profile's own timeout.
-        with trio.CancelScope(shield=True):
+    async def _ask(self, row: Row, serial: int, tries: int) -> None:
+        """Carry out a Send: again with the new profile if it changed before anything was sent."""
+        while True:
+            profile = row.profile
+            if row.turn is None or row.turn.called.is_set():
+                row.turn = Turn(Priority.REST if row.turn is None else row.turn.priority)
+            order = Order(profile, serial, row.life.held, tries)
             try:
-                event = await self._exchange.send(prepared, serial) if isinstance(prepared, Prepared) else prepared
-            except Exception as error:  # noqa: BLE001 - as above
-                # The request may have gone out: with a refresh token in it that is doubt, never back-off.
-                event = Lost(serial, _mistake(error)) if tries else _bug(serial, error)
-            # Even if the profile is gone meanwhile: the pair is saved under its identity, for when it comes back.
-            await self.complete(row, event)
+                stood = await self._exchange.run(
+                    order, row.turn, wanted=partial(_stands, row, profile, serial), done=partial(self.complete, row)
+                )
+            except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
+                self._recover(row, serial, tries, telling.mistake(error))
+                stood = True
+            if stood or row.life.serial != serial:
+                break
+            if row.retired:
+                self.happen(row, Failed(serial, Problem("the profile was changed or removed meanwhile")))
+                break
+        row.turn = None
+
+    def _recover(self, row: Row, serial: int, tries: int, problem: Problem) -> None:
+        """Go on after a bug of ours. A refresh token may have gone out: that is doubt, never back-off."""
+        try:
+            self.happen(row, Lost(serial, problem) if tries else Failed(serial, problem))
+        except lifecycle.NonsenseError:
+            log.error("%s: %s", row.profile.name, problem.sentence)  # the event had happened; its save had not
 
     async def _save(self, row: Row, save: Save) -> None:
+        write = partial(
+            self._store.save,
+            row.profile,
+            save.held,
+            serial=save.serial,
+            asked_at=row.life.asked_at,
+            past=save.past,
+            proved=row.life.proved,
+        )
         try:
-            await self._worker.do(
-                partial(
-                    self._store.save,
-                    row.profile,
-                    save.held,
-                    serial=save.serial,
-                    asked_at=row.life.asked_at,
-                    past=save.past,
-                    proved=row.life.proved,
-                )
-            )
+            await self._worker.do(write)
         except StoreProblem as error:
             problem = Problem(error.message, error.hint, Fault.MISCONFIGURED)
-            self.happen(row, SaveFailed(save.serial, save.held, problem))
+        except Exception as error:  # noqa: BLE001 - no thread, no memory: the pair is kept, and saved later
+            problem = telling.mistake(error)
         else:
             self.happen(row, Saved(save.serial, save.held))
+            return
+        self.happen(row, SaveFailed(save.serial, save.held, problem))
 
 
-def _bug(serial: int, error: Exception) -> Event:
-    return Failed(serial, _mistake(error))
-
-
-def _mistake(error: Exception) -> Problem:
-    # Neither the text nor the values of the traceback: nobody has looked them through for secrets.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
-    return Problem(f"pmcredd itself made a mistake ({place})", "please report it")
+def _stands(row: Row, profile: Profile, serial: int) -> bool:
+    return row.profile is profile and row.life.serial == serial and not row.retired

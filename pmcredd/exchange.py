@@ -1,38 +1,39 @@
 """One exchange with a token endpoint, from reading the secrets to an event for the lifecycle.
 
-In two halves, because only the first may be cancelled: `prepare` reads the secrets, waits for a slot, and looks whether
-they may be tried at all; `send` commits the try, sends it and understands the answer. Whoever leaves in between has
-spent nothing on the server.
+In this order: secrets read; nothing refused before; a slot in the origin's budget; the try committed to disk; sent; the
+answer understood; the event done with, its save included. Only up to the commit may it be cancelled: whoever leaves
+before has spent nothing, and what was sent is answered or timed out, and kept.
 """
 
-import hashlib
 import json
 import time
-from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 import trio
 
-from pmcredd import oauth, processmaker, secret_sources
+from pmcredd import oauth, processmaker
+from pmcredd.attempts import Attempts, Keys
+from pmcredd.attempts import Refusal as Stopped
 from pmcredd.clock import Clock
 from pmcredd.gate import Gate, Priority, Turn
 from pmcredd.life import Event, Failed, Fault, Issued, Lost, Probed, ProbeFailed, Problem, Reason, Refused
 from pmcredd.oauth import Ended, Meaning
-from pmcredd.profiles import CommandSecret, Grant, Profile, SecretSource
+from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
-from pmcredd.store import Stop, Store, StoreProblem, identity
+from pmcredd.secret_reader import SecretReader
+from pmcredd.secret_sources import SecretUnavailable
+from pmcredd.store import Store, StoreProblem, identity
 from pmcredd.telling import log
 from pmcredd.upstream import NotSent, Unknown, Upstream
 from pmcredd.validity import Held, Moment
 from pmcredd.worker import Worker
 
-READERS = 8  # secret commands at a time
-STRETCH = 4096  # scrypt's n: 4 MiB of memory, some 10 ms for each secret of a request
 PAUSE_AFTER_429 = 60.0  # seconds, where the server names none: its window
+SHORT_PAUSE = 2.0  # seconds that a request waits for its turn rather than fail
 
-_STOPS: Mapping[Meaning, Reason] = {
+_STOPS = {
     Meaning.BAD_USER: Reason.BAD_CREDENTIALS,
     Meaning.BAD_CLIENT: Reason.BAD_CLIENT,
     Meaning.GRANT_NOT_ALLOWED: Reason.CONFIG,
@@ -41,21 +42,43 @@ _STOPS: Mapping[Meaning, Reason] = {
     Meaning.DEAD_REFRESH_TOKEN: Reason.NEEDS_LOGIN,
     Meaning.BAD_CODE: Reason.NEEDS_LOGIN,
 }
-# These pass by themselves often enough (a deployment, a maintenance redirect) to go on trying, but a person who waits
-# is told to look at the profile.
-_MISCONFIGURED = {Meaning.WRONG_URL, Meaning.REDIRECT, Meaning.NOT_JSON}
+# The first pass by themselves often enough (a deployment, a maintenance redirect) to go on trying, but a person who
+# waits is told to look at the profile.
+_FAULTS = {
+    Meaning.WRONG_URL: Fault.MISCONFIGURED,
+    Meaning.REDIRECT: Fault.MISCONFIGURED,
+    Meaning.NOT_JSON: Fault.MISCONFIGURED,
+    Meaning.THROTTLED: Fault.WAITING,
+    Meaning.MAINTENANCE: Fault.WAITING,
+}
+
+Result = oauth.Token | oauth.Refusal | NotSent | Unknown
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
-    """A request that holds its slot and may be sent; `keys` name the secrets in it that a refusal would stop."""
+class Order:
+    """What is to be asked for: a profile's next token.
+
+    `held` is the token in hand. `tries` counts how often its refresh token is sent, this time included; 0 asks anew.
+    """
 
     profile: Profile
+    serial: int
+    held: Held | None = None
+    tries: int = 0
+
+    @property
+    def spends(self) -> Secret | None:
+        """Give the refresh token that is to be spent."""
+        return self.held.token.refresh_token if self.held is not None and self.tries > 0 else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    order: Order
     request: oauth.TokenRequest
     secrets: tuple[Secret, ...]
-    keys: Mapping[Reason, str]
-    spends: Secret | None = None  # the refresh token in it
-    tries: int = 0  # how often that one was sent, this time included
+    keys: Keys
 
 
 class Exchange:
@@ -67,83 +90,120 @@ class Exchange:
         upstream: Upstream,
         store: Store,
         worker: Worker,
+        reader: SecretReader,
+        attempts: Attempts,
         gate: Gate,
         clock: Clock,
-        environ: Mapping[str, str],
     ) -> None:
         self._upstream = upstream
         self._store = store
         self._worker = worker
+        self._reader = reader
+        self._attempts = attempts
         self._gate = gate
         self._clock = clock
-        self._environ = environ
-        # Five hundred `pass` at once would help nobody; one that hangs must not keep the rest.
-        self._reading = trio.CapacityLimiter(READERS)
-        self._one_reader: defaultdict[SecretSource, trio.Lock] = defaultdict(trio.Lock)
-        self.withhold: Collection[str] = frozenset()
-        """Environment variables that hold secrets of some profile: no secret command inherits them."""
 
-    async def prepare(
-        self, profile: Profile, serial: int, turn: Turn, held: Held | None, tries: int
-    ) -> Prepared | Event:
-        """Get everything ready and wait for a slot; an Event says that there is nothing to be sent, and why.
+    async def run(
+        self, order: Order, turn: Turn, *, wanted: Callable[[], bool], done: Callable[[Event], Awaitable[None]]
+    ) -> bool:
+        """Carry out an order, and hand the event that comes of it to `done`.
 
-        `held` is the token in hand; `tries` counts how often its refresh token is sent, this time included, or is 0.
+        Args:
+            order: what is to be asked for.
+            turn: its place in the queue.
+            wanted: whether the order still stands, asked before anything is sent.
+            done: takes the event; it is not cancelled with us.
+
+        Returns:
+            False if the order did not stand any more: nothing was sent, and nothing was said.
         """
-        spends = held.token.refresh_token if held is not None and tries > 0 else None
-        if profile.grant is Grant.AUTHORIZATION_CODE and spends is None:
+        prepared = await self._prepare(order, turn)
+        if not isinstance(prepared, _Prepared):
+            if wanted():
+                await _shielded(done, prepared)
+            return wanted()
+        async with self._attempts.one_at_a_time(prepared.keys):
+            if not wanted():
+                return False
+            if (refused := await self._refused(prepared.order, prepared.keys)) is not None:
+                await _shielded(done, refused)
+                return True
+            with trio.CancelScope(shield=True):
+                await done(await self._send(prepared))
+        return True
+
+    async def _prepare(self, order: Order, turn: Turn) -> _Prepared | Event:
+        profile, serial = order.profile, order.serial
+        if profile.grant is Grant.AUTHORIZATION_CODE and order.spends is None:
             return Refused(serial, Reason.NEEDS_LOGIN, _needs_login(profile))
         try:
-            client_secret, password, token = await self._read_secrets(profile)
-        except secret_sources.SecretUnavailable as error:
+            secrets = await self._reader.read(profile)
+        except SecretUnavailable as error:
             return Refused(serial, Reason.SECRET_UNAVAILABLE, Problem(error.sentence, error.mend, Fault.MISCONFIGURED))
-        if token is not None:
-            return self._static(profile, serial, token)
-        request = oauth.token_request(profile, client_secret=client_secret, password=password, refresh_token=spends)
-        await self._gate.wait(processmaker.origin(profile), turn)
-        # Only now: stretching the secrets of five hundred profiles at once would keep the worker from its real work.
-        keys = await self._worker.do(_keys, profile, client_secret, password, self._store.salt)
-        try:
-            for reason, key in keys.items():
-                if stop := await self._worker.do(self._store.stop, key):
-                    return Refused(serial, reason, _stopped(profile, stop, reason))
-        except StoreProblem as error:
-            return Failed(serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
-        secrets = tuple(each for each in (client_secret, password, spends) if each)
-        return Prepared(profile, request, secrets, keys, spends, tries)
+        if secrets.token is not None:
+            return self._static(profile, serial, secrets.token)
+        keys = await self._attempts.keys(profile, secrets)
+        # Before the queue: a refused secret needs no slot, and who waits for it hears at once.
+        if (refused := await self._refused(order, keys)) is not None:
+            return refused
+        origin = processmaker.origin(profile)
+        if self._gate.paused(origin) > SHORT_PAUSE:
+            return self._paused(order)
+        request = oauth.token_request(
+            profile, client_secret=secrets.client_secret, password=secrets.password, refresh_token=order.spends
+        )
+        if not await self._gate.wait(origin, turn):
+            return self._paused(order)
+        known = tuple(each for each in (secrets.client_secret, secrets.password, order.spends) if each)
+        return _Prepared(order, request, known, keys)
 
-    async def send(self, prepared: Prepared, serial: int) -> Event:
-        """Send it and understand the answer. The caller shields this: what is sent is answered or timed out."""
+    def _paused(self, order: Order) -> Event:
+        pause = self._gate.paused(processmaker.origin(order.profile))
+        said = f"{order.profile.url} asked for a pause: nothing is sent to it for {pause:.0f} s"
+        return Failed(order.serial, Problem(said, "", Fault.WAITING), pause)
+
+    async def _refused(self, order: Order, keys: Keys) -> Event | None:
         try:
-            if prepared.spends is not None:
-                await self._worker.do(self._store.begin_spend, identity(prepared.profile), prepared.tries)
+            stopped = await self._attempts.refused(keys)
+        except StoreProblem as error:
+            return Failed(order.serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
+        if stopped is None:
+            return None
+        return Refused(order.serial, stopped.reason, _stopped(order.profile, stopped))
+
+    async def _send(self, prepared: _Prepared) -> Event:
+        order = prepared.order
+        try:
+            if order.spends is not None:
+                await self._worker.do(self._store.begin_spend, identity(order.profile), order.tries)
             else:
-                await self._worker.do(self._store.begin_tries, list(prepared.keys.values()))
+                await self._attempts.begin(prepared.keys)
         except StoreProblem as error:
             # What cannot be committed is not sent: a crash in the middle must cost neither an account nor a login.
-            return Failed(serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
+            return Failed(order.serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
         issued = self._clock.now()
-        result = await self._ask(prepared.profile, prepared.request, prepared.secrets)
-        if prepared.spends is not None:
-            return await self._spent(prepared, prepared.spends, serial, result, issued)
-        await self._end_tries(prepared, result)
+        result = await self._ask(order.profile, prepared.request, prepared.secrets)
+        if order.spends is not None:
+            return await self._spent(prepared, order.spends, result, issued)
         if isinstance(result, oauth.Token):
+            await self._attempts.passed(prepared.keys)
             # These grants ask anew, which disturbs nobody; a refresh token that is never used is only one more secret.
-            return Issued(serial, Held(replace(result, refresh_token=None), issued))
+            return Issued(order.serial, Held(replace(result, refresh_token=None), issued))
+        await self._attempts.end(prepared.keys, _stop_of(result))
         if isinstance(result, NotSent | Unknown):
-            return Failed(serial, Problem(result.sentence, result.mend))
-        return self._refusal(prepared.profile, serial, result)
+            return Failed(order.serial, Problem(result.sentence, result.mend))
+        return self._refusal(order, result)
 
     async def redeem(self, profile: Profile, code: oauth.Code) -> Held | Problem:
         """Exchange an authorization code for the first pair. It can be spent once: what fails is not tried again."""
         try:
-            client_secret, _, _ = await self._read_secrets(profile)
-        except secret_sources.SecretUnavailable as error:
+            secrets = await self._reader.read(profile)
+        except SecretUnavailable as error:
             return Problem(error.sentence, error.mend, Fault.MISCONFIGURED)
-        request = oauth.token_request(profile, client_secret=client_secret, code=code)
+        request = oauth.token_request(profile, client_secret=secrets.client_secret, code=code)
         await self._gate.wait(processmaker.origin(profile), Turn(Priority.LOGIN))
         issued = self._clock.now()
-        known = tuple(each for each in (client_secret, code.code, code.verifier) if each)
+        known = tuple(each for each in (secrets.client_secret, code.code, code.verifier) if each)
         result = await self._ask(profile, request, known)
         if isinstance(result, oauth.Token):
             return Held(result, issued)
@@ -168,44 +228,6 @@ class Exchange:
             return Probed(serial, at, None, skew)
         return ProbeFailed(serial, Problem(f"the server answered {answer.status} when asked about the token"))
 
-    async def _ask(
-        self, profile: Profile, request: oauth.TokenRequest, secrets: tuple[Secret, ...]
-    ) -> oauth.Token | oauth.Refusal | NotSent | Unknown:
-        answer = await self._upstream.send(profile, request)
-        if isinstance(answer, NotSent | Unknown):
-            return answer
-        self._learn(profile, answer)
-        return oauth.read_answer(profile, request, answer, now=self._clock.now().wall, secrets=secrets)
-
-    async def _spent(
-        self,
-        prepared: Prepared,
-        refresh_token: Secret,
-        serial: int,
-        result: oauth.Token | oauth.Refusal | NotSent | Unknown,
-        issued: Moment,
-    ) -> Event:
-        """Say what became of a refresh token that was sent. Nothing comes between a new pair and its save."""
-        if isinstance(result, oauth.Token):
-            kept = result if result.refresh_token is not None else replace(result, refresh_token=refresh_token)
-            return Issued(serial, Held(kept, issued))
-        unknown = isinstance(result, Unknown) or (isinstance(result, oauth.Refusal) and result.ended is Ended.UNKNOWN)
-        if unknown:
-            return Lost(serial, Problem(result.sentence, result.mend))
-        row = identity(prepared.profile)
-        try:
-            if isinstance(result, oauth.Refusal) and result.meaning is Meaning.DEAD_REFRESH_TOKEN:
-                await self._worker.do(self._store.drop_refresh_token, row)
-            else:
-                await self._worker.do(self._store.end_spend, row, prepared.tries - 1)
-            if isinstance(result, oauth.Refusal) and result.meaning is Meaning.BAD_CLIENT:
-                await self._end_tries(prepared, result)
-        except StoreProblem as error:
-            log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
-        if isinstance(result, oauth.Refusal):
-            return self._refusal(prepared.profile, serial, result)
-        return Failed(serial, Problem(result.sentence, result.mend))
-
     async def forgive(self, profile: Profile) -> None:
         """Let the profile's secrets be tried again: a person said so.
 
@@ -213,22 +235,37 @@ class Exchange:
             StoreProblem: it cannot be recorded.
             SecretUnavailable: a secret cannot be read.
         """
-        client_secret, password, token = await self._read_secrets(profile)
-        if token is None:
-            keys = await self._worker.do(_keys, profile, client_secret, password, self._store.salt)
-            await self._worker.do(self._store.end_tries, dict.fromkeys(keys.values()))
+        secrets = await self._reader.read(profile)
+        if secrets.token is None:
+            await self._attempts.forgive(await self._attempts.keys(profile, secrets))
 
-    async def _read_secrets(self, profile: Profile) -> tuple[Secret | None, Secret | None, Secret | None]:
-        sources = (profile.client_secret, profile.password, profile.token)
-        client_secret, password, token = [None if source is None else await self._read(source) for source in sources]
-        return client_secret, password, token
+    async def _ask(self, profile: Profile, request: oauth.TokenRequest, secrets: tuple[Secret, ...]) -> Result:
+        answer = await self._upstream.send(profile, request)
+        if isinstance(answer, NotSent | Unknown):
+            return answer
+        self._learn(profile, answer)
+        return oauth.read_answer(profile, request, answer, now=self._clock.now().wall, secrets=secrets)
 
-    async def _read(self, source: SecretSource) -> Secret:
-        if not isinstance(source, CommandSecret):
-            return await secret_sources.read(source, environ=self._environ)
-        # One at a time: two prompts for one passphrase would confuse the person before them.
-        async with self._one_reader[source], self._reading:
-            return await secret_sources.read(source, environ=self._environ, withhold=self.withhold)
+    async def _spent(self, prepared: _Prepared, refresh_token: Secret, result: Result, issued: Moment) -> Event:
+        """Say what became of a refresh token that was sent. Nothing comes between a new pair and its save."""
+        order = prepared.order
+        if isinstance(result, oauth.Token):
+            kept = result if result.refresh_token is not None else replace(result, refresh_token=refresh_token)
+            return Issued(order.serial, Held(kept, issued))
+        if isinstance(result, Unknown) or (isinstance(result, oauth.Refusal) and result.ended is Ended.UNKNOWN):
+            return Lost(order.serial, Problem(result.sentence, result.mend))
+        row = identity(order.profile)
+        try:
+            if isinstance(result, oauth.Refusal) and result.meaning is Meaning.DEAD_REFRESH_TOKEN:
+                await self._worker.do(self._store.drop_refresh_token, row)
+            else:
+                await self._worker.do(self._store.end_spend, row, order.tries - 1)
+        except StoreProblem as error:
+            log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
+        await self._attempts.end(prepared.keys, _stop_of(result))
+        if isinstance(result, oauth.Refusal):
+            return self._refusal(order, result)
+        return Failed(order.serial, Problem(result.sentence, result.mend))
 
     def _static(self, profile: Profile, serial: int, secret: Secret) -> Event:
         now = self._clock.now()
@@ -248,50 +285,31 @@ class Exchange:
         if (left := oauth.rate_remaining(answer)) is not None:
             self._gate.told_left(processmaker.origin(profile), left)
 
-    async def _end_tries(self, prepared: Prepared, result: oauth.Token | oauth.Refusal | NotSent | Unknown) -> None:
-        refused = _STOPS.get(result.meaning) if isinstance(result, oauth.Refusal) else None
-        ended = {
-            key: Stop(reason, result.sentence) if reason is refused and isinstance(result, oauth.Refusal) else None
-            for reason, key in prepared.keys.items()
-        }
-        try:
-            await self._worker.do(self._store.end_tries, ended)
-        except StoreProblem as error:
-            # It stays "trying" on disk, which counts as a try: too careful is the right side to err on.
-            log.warning("%s", error.message)
-
-    def _refusal(self, profile: Profile, serial: int, refusal: oauth.Refusal) -> Event:
+    def _refusal(self, order: Order, refusal: oauth.Refusal) -> Event:
         if (reason := _STOPS.get(refusal.meaning)) is not None:
-            return Refused(serial, reason, Problem(refusal.sentence, refusal.mend, Fault.MISCONFIGURED))
+            return Refused(order.serial, reason, Problem(refusal.sentence, refusal.mend, Fault.MISCONFIGURED))
         if refusal.meaning is Meaning.THROTTLED:
             pause = PAUSE_AFTER_429 if refusal.retry_after is None else refusal.retry_after
-            self._gate.pause(processmaker.origin(profile), pause)
-        fault = Fault.MISCONFIGURED if refusal.meaning in _MISCONFIGURED else Fault.UNREACHABLE
-        return Failed(serial, Problem(refusal.sentence, refusal.mend, fault), refusal.retry_after)
+            self._gate.pause(processmaker.origin(order.profile), pause)
+        fault = _FAULTS.get(refusal.meaning, Fault.UNREACHABLE)
+        return Failed(order.serial, Problem(refusal.sentence, refusal.mend, fault), refusal.retry_after)
 
 
-def _keys(profile: Profile, client_secret: Secret | None, password: Secret | None, salt: bytes) -> Mapping[Reason, str]:
-    """Name the secrets of a request so that profiles which share one share its stop, without telling it."""
-    endpoint = processmaker.token_url(profile)
-    keys = {}
-    if client_secret is not None:
-        # The grant belongs to it: a client that lacks one grant's box is refused in the same words as a wrong secret.
-        keys[Reason.BAD_CLIENT] = _key(salt, client_secret, endpoint, profile.client_id or "", profile.grant)
-    if password is not None:
-        keys[Reason.BAD_CREDENTIALS] = _key(salt, password, endpoint, profile.client_id or "", profile.username or "")
-    return keys
+async def _shielded(done: Callable[[Event], Awaitable[None]], event: Event) -> None:
+    with trio.CancelScope(shield=True):
+        await done(event)
 
 
-def _key(salt: bytes, secret: Secret, *parts: str) -> str:
-    # scrypt, since a password that people choose must not be guessed from the store.
-    stretched = hashlib.scrypt(secret.reveal().encode(), salt=salt, n=STRETCH, r=8, p=1, dklen=32)
-    return hashlib.sha256("\0".join(parts).encode() + b"\0" + stretched).hexdigest()
+def _stop_of(result: Result) -> Stopped | None:
+    if not isinstance(result, oauth.Refusal) or (reason := _STOPS.get(result.meaning)) is None:
+        return None
+    return Stopped(reason, result.sentence)
 
 
-def _stopped(profile: Profile, stop: Stop, reason: Reason) -> Problem:
-    what = "password" if reason is Reason.BAD_CREDENTIALS else "client secret"
+def _stopped(profile: Profile, stopped: Stopped) -> Problem:
+    what = "password" if stopped.reason is Reason.BAD_CREDENTIALS else "client secret"
     return Problem(
-        stop.sentence,
+        stopped.sentence,
         f"correct the {what} (pmcred profile edit {profile.name}), or to try this one once more: "
         f"pmcred login {profile.name}",
         Fault.MISCONFIGURED,

@@ -27,7 +27,8 @@ class Turn:
 
     priority: Priority
     order: int = 0
-    granted: trio.Event = field(default_factory=trio.Event)
+    called: trio.Event = field(default_factory=trio.Event)
+    granted: bool = False
 
     def raise_to(self, priority: Priority) -> None:
         """Let it go before others: somebody has come who waits for it."""
@@ -50,14 +51,18 @@ class Gate:
         self._origins: defaultdict[str, _Origin] = defaultdict(_Origin)
         self._order = itertools.count()
 
-    async def wait(self, origin: str, turn: Turn) -> None:
-        """Wait for a slot. It is spent when this returns; who is cancelled before has spent nothing."""
+    async def wait(self, origin: str, turn: Turn) -> bool:
+        """Wait for a slot; False if the origin asks for a pause meanwhile, which nobody waits out in the queue.
+
+        A slot is spent when this returns; who is cancelled before has spent nothing.
+        """
         place = self._origins[origin]
         turn.order = next(self._order)
         place.queue.append(turn)
         try:
             self._admit(origin)
-            await turn.granted.wait()
+            await turn.called.wait()
+            return turn.granted
         finally:
             if turn in place.queue:
                 place.queue.remove(turn)
@@ -67,10 +72,16 @@ class Gate:
         place = self._origins[origin]
         place.budget = place.budget.told(self._clock.now().boot, left)
 
+    def paused(self, origin: str) -> float:
+        """Give the seconds for which nothing may be sent to this origin; 0.0 where the queue is all there is."""
+        return max(0.0, self._origins[origin].budget.paused_until - self._clock.now().boot)
+
     def pause(self, origin: str, seconds: float) -> None:
         """Send nothing to this origin for `seconds`: it answered 429."""
         place = self._origins[origin]
         place.budget = place.budget.pause(self._clock.now().boot, seconds)
+        for turn in place.queue:
+            turn.called.set()
 
     def _admit(self, origin: str) -> None:
         place = self._origins[origin]
@@ -84,4 +95,5 @@ class Gate:
             turn = min(place.queue, key=lambda each: (each.priority, each.order))
             place.queue.remove(turn)
             place.budget = place.budget.spend(now)
-            turn.granted.set()
+            turn.granted = True
+            turn.called.set()

@@ -4,29 +4,32 @@ A profile is a row here, not a task: ten thousand cost a table. Decisions are th
 them out; this module knows which profiles there are, and waits for them on behalf of those who ask.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 import trio
 
 from pmcredd import lifecycle, oauth, processmaker, profiles, telling, validity
-from pmcredd.clock import Clock
+from pmcredd.clock import LONGEST_SLEEP, Clock
 from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide
 from pmcredd.driver import Driver, Row
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
-from pmcredd.life import Asked, Life, LoggedIn, Probed, Problem, Rejected, Renewal, Restored, Retry
+from pmcredd.life import Asked, Life, LoggedIn, Probed, Problem, Rejected, Renewal, Retry
 from pmcredd.profiles import BadConfig, Config, Profile
+from pmcredd.rows import Rows
+from pmcredd.secret_reader import SecretReader
 from pmcredd.secret_sources import SecretUnavailable
-from pmcredd.store import Saved, Store, StoreProblem, identity
+from pmcredd.store import Store, StoreProblem
 from pmcredd.telling import Failure, HandOut, ReloadReport, Status, log
-from pmcredd.validity import Held, Moment, Terms
+from pmcredd.validity import Held, Moment
 from pmcredd.wire import Code
 from pmcredd.worker import Worker
 
 LONGEST_WAIT_FOR_RENEWAL = 30.0  # seconds, while a token still lives
 UNWRITTEN_LEASE = 60.0  # seconds: shorter leases are not worth a write; after a start a default lease is assumed
 PROVED_FOR = 5.0  # seconds: a probe that passed answers the next reports too
+CLOCK_STEP = 5.0  # seconds that the wall clock runs ahead of boot time before it is taken for a pause
 NOTE_ASKED_EVERY = 6 * 3600.0  # seconds: "asked within 30 days" needs no finer record
 
 
@@ -35,8 +38,9 @@ class Keeper:
 
     Args:
         config: the profiles to begin with.
-        load: reads the configuration again; blocking; raises BadConfig.
+        load: reads the configuration again; raises BadConfig.
         store: where tokens outlive the process; only ever used through `worker`.
+        reader: reads secrets; told which environment variables hold some.
         exchange: talks to the servers.
         driver: carries out what the lifecycle decides.
         clock: time.
@@ -48,9 +52,10 @@ class Keeper:
         self,
         config: Config,
         *,
-        load: Callable[[], Config],
+        load: Callable[[], Awaitable[Config]],
         store: Store,
         worker: Worker,
+        reader: SecretReader,
         exchange: Exchange,
         driver: Driver,
         clock: Clock,
@@ -58,18 +63,14 @@ class Keeper:
     ) -> None:
         self._config = config
         self._load = load
-        self._store = store
-        self._worker = worker
+        self._reader = reader
         self._exchange = exchange
         self._driver = driver
         self._clock = clock
         self._only = only
         # Nobody remembers a lease that a process took with it when it left.
         self._unwritten_lease = UNWRITTEN_LEASE if only is None else 0.0
-        self._rows: dict[str, Row] = {}
-        # By identity: rows that no profile matches any more. One may still wait for an answer, and its profile may come
-        # back (a typo in a url, for ten seconds) before that arrives: a second row would spend its refresh token twice.
-        self._parked: dict[str, Row] = {}
+        self._rows = Rows(store=store, worker=worker, driver=driver, clock=clock)
         self._one_reload = trio.Lock()
         self._stopping = False
         self.config_problem: str | None = None
@@ -84,26 +85,38 @@ class Keeper:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(self._driver.run)
-                self._exchange.withhold = profiles.secret_variables(self._config.profiles.values())
                 known = self._config.profiles
-                await self._open(known.values() if self._only is None else [known[self._only]])
-                nursery.start_soon(self._park)
+                self._reader.withhold = profiles.secret_variables(known.values())
+                await self._rows.open(known.values() if self._only is None else [known[self._only]])
+                nursery.start_soon(self._rows.park, self._config)
+                nursery.start_soon(self._watch_clock)
                 task_status.started()
         finally:
             with trio.CancelScope(shield=True):
-                await self._driver.save_rest([*self._rows.values(), *self._parked.values()])
+                await self._driver.save_rest(self._rows.everything())
+
+    async def _watch_clock(self) -> None:
+        """Notice that the wall clock ran ahead of boot time: the machine was paused, and its tokens are older."""
+        before = self._clock.now()
+        while True:
+            await trio.sleep(LONGEST_SLEEP)
+            now = self._clock.now()
+            if (now.wall - now.boot) - (before.wall - before.boot) > CLOCK_STEP:
+                for row in self._rows:
+                    self._driver.replan(row)
+            before = now
 
     def stop(self) -> None:
         """Answer everybody who waits: we are going."""
         self._stopping = True
-        for row in self._rows.values():
+        for row in self._rows.everything():
             self._driver.tell(row)
 
     # --- questions ------------------------------------------------------------------------------------------------
 
     def profiles(self) -> tuple[Profile, ...]:
         """Give all profiles, by name."""
-        return tuple(self._rows[name].profile for name in sorted(self._rows))
+        return tuple(row.profile for row in self._rows)
 
     def hand_out(self, target: str, lasting: float | None) -> HandOut | None:
         """Give a token if a good one is in hand; `lasting` in seconds.
@@ -111,7 +124,7 @@ class Keeper:
         Raises:
             Failure: there is no such profile.
         """
-        row = self._resolve(target)
+        row = self._rows.resolve(target)
         now = self._clock.now()
         if now.wall - row.life.asked_at > NOTE_ASKED_EVERY:
             self._driver.note_asked(row, now)
@@ -130,7 +143,7 @@ class Keeper:
         """
         if (ready := self.hand_out(target, lasting)) is not None:
             return ready
-        row = self._resolve(target)
+        row = self._rows.resolve(target)
         # A token near its end is better than none, where the renewal that is to replace it takes too long.
         patience = timeout if lasting is not None or row.life.held is None else min(timeout, LONGEST_WAIT_FOR_RENEWAL)
         with trio.move_on_after(patience):
@@ -151,7 +164,7 @@ class Keeper:
         Raises:
             Failure: there is no such profile.
         """
-        rows = [self._resolve(name) for name in names] if names else [self._rows[name] for name in sorted(self._rows)]
+        rows = [self._rows.resolve(name) for name in names] if names else list(self._rows)
         now = self._clock.now()
         return [telling.status(row.profile, row.life, now) for row in rows]
 
@@ -161,19 +174,21 @@ class Keeper:
         Raises:
             Failure: it did not work, and why.
         """
-        row = self._resolve(target)
-        try:
-            await self._exchange.forgive(row.profile)
-        except StoreProblem as error:
-            raise Failure(Code.INTERNAL, error.message, error.hint) from None
-        except SecretUnavailable:
-            pass  # the try below says so, in its own words
-        before = row.life.held
-        self._driver.urge(row, Priority.LOGIN)
-        self._driver.happen(row, Retry())
+        row = self._rows.resolve(target)
         with trio.move_on_after(timeout):
-            while row.life.renewal is Renewal.SENDING:
+            try:
+                await self._exchange.forgive(row.profile)
+            except StoreProblem as error:
+                raise Failure(Code.INTERNAL, error.message, error.hint) from None
+            except SecretUnavailable:
+                pass  # the try below says so, in its own words
+            before = row.life.held
+            self._check_open(row)
+            self._driver.urge(row, Priority.LOGIN)
+            self._driver.happen(row, Retry())
+            while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL}:
                 await self._driver.changed(row)
+                self._check_open(row)
             if row.life.renewal is Renewal.IDLE and row.life.held is not None and row.life.held is not before:
                 return self._ready(row, row.life.held)
         raise telling.failure(
@@ -186,7 +201,7 @@ class Keeper:
         Raises:
             Failure: it did not work, and why; nothing has changed.
         """
-        row = self._resolve(target)
+        row = self._rows.resolve(target)
         # Who leaves now must not leave a code that is spent and a pair that nobody keeps.
         handed: list[HandOut] = []
         with trio.CancelScope(shield=True):
@@ -215,7 +230,7 @@ class Keeper:
         Raises:
             Failure: the token lives (not-rejected), is none of ours, or there is no other one, and why.
         """
-        row = self._resolve(target)
+        row = self._rows.resolve(target)
         with trio.move_on_after(timeout):
             return await self._reject(row, fingerprint)
         raise telling.failure(
@@ -274,105 +289,23 @@ class Keeper:
         """
         async with self._one_reload:
             try:
-                config = await self._worker.do(self._load)
+                config = await self._load()
             except BadConfig as error:
-                self.config_problem = "; ".join(map(str, error.mistakes))
+                self.config_problem = "\n".join(map(str, error.mistakes))
                 log.error("reload: the profiles are as they were, because: %s", self.config_problem)
                 raise Failure(Code.MISCONFIGURED, self.config_problem, "pmcredd --check") from None
             self.config_problem = None
-            report = await self._follow(config)
+            self._reader.withhold = profiles.secret_variables(config.profiles.values())
+            report = await self._rows.follow(config)
+            await self._rows.park(config)
+            if config.settings != self._config.settings:
+                note = "the [daemon] table changed: it takes effect when pmcredd is started again"
+                report = replace(report, warnings=(*report.warnings, note))
+            self._config = config
         log.info("reload: %s", telling.counts(report))
         for warning in report.warnings:
             log.warning("%s", warning)
         return report
-
-    # --- rows -----------------------------------------------------------------------------------------------------
-
-    async def _open(self, opened: Iterable[Profile]) -> None:
-        """Bring profiles to life with what the store has of them."""
-        by_identity = {identity(profile): profile for profile in opened}
-        for key in self._parked.keys() & by_identity.keys():
-            self._bring_back(self._parked.pop(key), by_identity.pop(key))
-        stored: dict[str, Saved] = {}
-        try:
-            stored = await self._worker.do(self._store.load, list(by_identity))
-        except StoreProblem as error:
-            log.error("saved tokens cannot be read: %s", error.message)
-        now = self._clock.now()
-        for key, profile in by_identity.items():
-            life, restored = Life(terms=_terms(profile), asked_at=now.wall), Restored(None)
-            if (saved := stored.get(key)) is not None:
-                life = replace(
-                    life,
-                    serial=saved.serial,
-                    asked_at=saved.asked_at,
-                    past=saved.past,
-                    proved=saved.proved,
-                    dead=saved.dead,
-                    tries=saved.tries,
-                )
-                # A job that was promised a token did not survive a reboot; one that did is of this boot.
-                same = saved.held.issued.boot_id == now.boot_id
-                restored = Restored(saved.held, saved.leased_until if same else 0.0)
-            row = self._rows[profile.name] = Row(profile, life)
-            self._driver.happen(row, restored)
-            self._driver.tell(row)
-
-    async def _follow(self, config: Config) -> ReloadReport:
-        self._exchange.withhold = profiles.secret_variables(config.profiles.values())
-        old = {name: row.profile for name, row in self._rows.items()}
-        new = config.profiles
-        added = tuple(sorted(new.keys() - old.keys()))
-        removed = tuple(sorted(old.keys() - new.keys()))
-        changed = tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name]))
-        for name in removed:
-            self._retire(name)
-        opened = [new[name] for name in added]
-        for name in changed:
-            row = self._rows[name]
-            if identity(row.profile) == identity(new[name]):
-                row.profile, row.ready = new[name], None
-                row.life = replace(row.life, terms=_terms(new[name]), rejections=0)
-            else:
-                self._retire(name)
-                opened.append(new[name])
-        await self._open(opened)
-        note: tuple[str, ...] = ()
-        if config.settings != self._config.settings:
-            note = ("the [daemon] table changed: it takes effect when pmcredd is started again",)
-        self._config = config
-        await self._park()
-        for row in self._rows.values():
-            # What a person may have mended is tried again; a secret that was refused is not (its stop is in the store).
-            if row.life.renewal is Renewal.STOPPED or row.life.terms.rule is processmaker.Renewal.NEVER:
-                self._driver.happen(row, Retry())
-        unchanged = tuple(sorted(new.keys() - set(added) - set(changed)))
-        return ReloadReport(added, changed, removed, unchanged, (*map(str, config.warnings), *note))
-
-    def _bring_back(self, row: Row, profile: Profile) -> None:
-        row.profile, row.ready, row.retired = profile, None, False
-        row.life = replace(row.life, terms=_terms(profile), rejections=0)
-        self._rows[profile.name] = row
-        self._driver.resume(row)
-
-    def _retire(self, name: str) -> None:
-        row = self._rows.pop(name)
-        row.retired = True
-        self._parked[identity(row.profile)] = row
-        self._driver.tell(row)
-
-    async def _park(self) -> None:
-        live = {identity(profile) for profile in self._config.profiles.values()}
-        try:
-            await self._worker.do(self._store.park, live, self._clock.now().wall)
-        except StoreProblem as error:
-            log.warning("%s", error.message)
-
-    def _resolve(self, target: str) -> Row:
-        row = self._rows.get(target)
-        if row is not None:
-            return row
-        return self._rows[find([row.profile for row in self._rows.values()], target).name]
 
     # --- a get that waits -----------------------------------------------------------------------------------------
 
@@ -435,44 +368,5 @@ class Keeper:
         return row.ready
 
 
-def find(known: Sequence[Profile], target: str) -> Profile:
-    """Find the profile of this name, or the only one that is for this URL.
-
-    Raises:
-        Failure: there is none, or more than one.
-    """
-    if "://" not in target:
-        names = {profile.name: profile for profile in known}
-        if target in names:
-            return names[target]
-        import difflib
-
-        close = difflib.get_close_matches(target, names, n=1)
-        hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
-        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
-    found = profiles.match_url(known, target)
-    if not found:
-        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {target}", "pmcred profile list")
-    if len(found) > 1:
-        listed = ", ".join(sorted(profile.name for profile in found))
-        raise Failure(Code.AMBIGUOUS, f"several profiles are for {target}: {listed}", "name one of them")
-    return found[0]
-
-
 def _fingerprint(life: Life) -> str | None:
     return None if life.held is None else life.held.token.access_token.fingerprint()
-
-
-def _terms(profile: Profile) -> Terms:
-    """Give what a profile says about its renewal."""
-    rule = processmaker.renewal(profile)
-    server = processmaker.generation(profile)
-    lifetime = profile.refresh_token_lifetime or server.refresh_lifetime
-    refreshes = rule in {processmaker.Renewal.REFRESH_QUIETLY, processmaker.Renewal.REFRESH_DISRUPTIVELY}
-    return Terms(
-        rule=rule,
-        margin=profile.renew_margin,
-        refresh_lifetime=lifetime if refreshes else None,
-        timeout=profile.timeout,
-        probes=server.tells_tokens,
-    )

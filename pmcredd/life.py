@@ -33,6 +33,7 @@ class Fault(Enum):
     """Whose turn it is: decides the error code that a `get` is answered with."""
 
     UNREACHABLE = "unreachable"
+    WAITING = "waiting"
     MISCONFIGURED = "misconfigured"
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 import trio
 
+from pmcredd import telling
 from pmcredd.clock import LONGEST_SLEEP, Clock
+from pmcredd.telling import log
 
 
 class Scheduler:
@@ -34,7 +36,10 @@ class Scheduler:
             while self._heap and self._heap[0][0] <= now:
                 due.append(heapq.heappop(self._heap)[2])
             for call in due:
-                call()
+                try:
+                    call()
+                except Exception as bug:  # noqa: BLE001 - a bug with one profile must not end the deadlines of all
+                    log.error("a deadline failed: %s", telling.mistake(bug).sentence)
             if due:
                 await trio.lowlevel.checkpoint()
                 continue

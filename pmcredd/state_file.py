@@ -28,7 +28,7 @@ CREATE TABLE credential (
 ) WITHOUT ROWID;
 CREATE TABLE intent (identity TEXT PRIMARY KEY, tries INTEGER NOT NULL, padding BLOB NOT NULL);
 CREATE TABLE stop (
-    key TEXT PRIMARY KEY, tries INTEGER NOT NULL, reason TEXT, sentence TEXT
+    key TEXT PRIMARY KEY, trying INTEGER NOT NULL, cut INTEGER NOT NULL DEFAULT 0, reason TEXT, sentence TEXT
 ) WITHOUT ROWID;
 """,
 }
@@ -124,6 +124,8 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    if version < 0:
+        raise _DamageError(f"schema {version}")
     known = len(MIGRATIONS)
     if version > known:
         raise StoreProblem(

@@ -8,7 +8,7 @@ directory's lock (state_lock.py) may open the store.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,8 @@ class Store:
         self.path = path
         self.set_aside = set_aside
         self.salt = self._salt()
+        # Tries that a kill cut short: nobody knows what the server said, so each counts.
+        self._run(lambda: self._db.execute("UPDATE stop SET cut = cut + 1, trying = 0 WHERE trying = 1"))
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -237,37 +239,36 @@ class Store:
         self._run(work)
 
     def stop(self, key: str) -> Stop | None:
-        """Say whether this secret must not be tried. Two tries that never ended (we were killed) count as a stop."""
+        """Say whether this secret must not be tried. Two tries that a kill cut short count as a refusal."""
         with mapped(self.path):
-            row = self._db.execute("SELECT tries, reason, sentence FROM stop WHERE key = ?", (key,)).fetchone()
+            row = self._db.execute("SELECT cut, reason, sentence FROM stop WHERE key = ?", (key,)).fetchone()
         if row is None:
             return None
-        tries, reason, sentence = row
+        cut, reason, sentence = row
         if reason is not None:
             return Stop(reason, sentence)
-        if tries < TRIES_WITHOUT_ANSWER:
+        if cut < TRIES_WITHOUT_ANSWER:
             return None
-        return Stop(None, f"{tries} tries of this secret were cut short before the server's answer was seen")
+        return Stop(None, f"{cut} tries of this secret were cut short before the server's answer was seen")
 
     def begin_tries(self, keys: Sequence[str]) -> None:
         """Commit that these secrets are about to be tried: before they are sent, so that no crash hides the try."""
-        query = "INSERT INTO stop (key, tries) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET tries = tries + 1"
+        query = "INSERT INTO stop (key, trying) VALUES (?, 1) ON CONFLICT (key) DO UPDATE SET trying = 1"
         self._run(lambda: self._db.executemany(query, [(key,) for key in keys]))
 
-    def end_tries(self, ended: Mapping[str, Stop | None]) -> None:
-        """Record how the tries ended: None clears one, a Stop means never again by itself."""
+    def end_tries(self, keys: Sequence[str]) -> None:
+        """Record that these tries ended, in whatever way but a refusal. A refusal recorded by another one stays."""
+        marks = [(key,) for key in keys]
+        self._run(lambda: self._db.executemany("UPDATE stop SET trying = 0 WHERE key = ?", marks))
 
-        def work() -> None:
-            for key, stop in ended.items():
-                if stop is None:
-                    self._db.execute("DELETE FROM stop WHERE key = ?", (key,))
-                else:
-                    self._db.execute(
-                        "INSERT OR REPLACE INTO stop (key, tries, reason, sentence) VALUES (?, 1, ?, ?)",
-                        (key, stop.reason, stop.sentence),
-                    )
+    def refuse(self, key: str, stop: Stop) -> None:
+        """Record that the server refused this secret: never again by itself."""
+        query = "INSERT OR REPLACE INTO stop (key, trying, reason, sentence) VALUES (?, 0, ?, ?)"
+        self._run(lambda: self._db.execute(query, (key, stop.reason, stop.sentence)))
 
-        self._run(work)
+    def clear_tries(self, keys: Sequence[str]) -> None:
+        """Forget what was recorded of these secrets: one has passed, or a person says that it may be tried again."""
+        self._run(lambda: self._db.executemany("DELETE FROM stop WHERE key = ?", [(key,) for key in keys]))
 
     def _wind_back(self) -> None:
         """Move what the log holds into the database; the next transaction overwrites the log from its beginning."""

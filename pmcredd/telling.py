@@ -1,6 +1,7 @@
 """What the keeper tells: hand-outs and failures to those who ask, states to people, changes to the log."""
 
 import logging
+import traceback
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -241,9 +242,9 @@ def _state(life: Life, now: Moment) -> State:
 
 
 def _code(life: Life, problem: Problem) -> Code:
-    if life.reason is Reason.NEEDS_LOGIN and life.renewal is Renewal.STOPPED:
+    if life.renewal is Renewal.STOPPED and life.reason in {Reason.NEEDS_LOGIN, Reason.BAD_CREDENTIALS}:
         return Code.NEEDS_LOGIN
-    return Code.MISCONFIGURED if problem.fault is Fault.MISCONFIGURED else Code.UNREACHABLE
+    return {Fault.MISCONFIGURED: Code.MISCONFIGURED, Fault.WAITING: Code.WAITING}.get(problem.fault, Code.UNREACHABLE)
 
 
 def counts(report: ReloadReport) -> str:
@@ -267,7 +268,7 @@ def log_change(profile: Profile, before: Life, after: Life) -> None:
         log.error("%s: the new token is not saved: %s", profile.name, after.save_problem.sentence)
     if after.save_problem is None and before.save_problem is not None:
         log.info("%s: the token is saved", profile.name)
-    if after.problem is not None and after.problem is not before.problem:
+    if after.problem is not None and after.problem != before.problem:
         level = logging.ERROR if after.renewal is Renewal.STOPPED else logging.WARNING
         log.log(
             level,
@@ -276,3 +277,10 @@ def log_change(profile: Profile, before: Life, after: Life) -> None:
             after.problem.sentence,
             f" ({after.problem.mend})" if after.problem.mend else "",
         )
+
+
+def mistake(error: Exception) -> Problem:
+    """Tell of a bug of ours by its place alone: nobody looked through its text and values for secrets."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{type(error).__name__} in {frame.name}, line {frame.lineno}"
+    return Problem(f"pmcredd itself made a mistake ({place})", "please report it")

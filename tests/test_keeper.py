@@ -1,7 +1,7 @@
 """Keeping every profile's token: real store, real rules; the network and the clock are the test's."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +12,10 @@ from support.keeping import WRONG_CLIENT, WRONG_PASSWORD, Server, config, keepin
 from support.lives import TrioClock, profile
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pmcredd import exchange, keeper, oauth, secret_sources
+from pmcredd import attempts, keeper, oauth, scheduler, secret_sources
 from pmcredd.profiles import BadConfig, FileSecret, Grant, LiteralSecret, Mistake, Settings, Storage
 from pmcredd.secret import Secret
-from pmcredd.store import Stop, StoreProblem, identity
+from pmcredd.store import StoreProblem, identity
 from pmcredd.telling import Failure
 from pmcredd.wire import Code
 
@@ -26,10 +26,12 @@ PROD = profile("prod")
 @pytest.fixture(autouse=True)
 def _quick_stretching(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let scrypt cost next to nothing: hundreds of requests would take minutes of real time."""
-    monkeypatch.setattr(exchange, "STRETCH", 2)
+    monkeypatch.setattr(attempts, "STRETCH", 2)
+    monkeypatch.setattr(scheduler, "LONGEST_SLEEP", 1e6)  # or a month would be a hundred thousand wake-ups
+    monkeypatch.setattr(keeper, "LONGEST_SLEEP", 1e6)
 
 
-def unrecorded(ended: Mapping[str, Stop | None]) -> None:
+def unrecorded(keys: Sequence[str]) -> None:
     """Stand in for the end of a try that a kill keeps from the store."""
 
 
@@ -224,7 +226,7 @@ async def test_a_wrong_password_is_tried_once(autojump_clock: MockClock, tmp_pat
             for _ in range(5):
                 with pytest.raises(Failure) as caught:
                     await world.get()
-                assert caught.value.code is Code.MISCONFIGURED
+                assert caught.value.code is Code.NEEDS_LOGIN
                 await trio.sleep(DAY)
                 await world.keeper.reload()
                 await settled()
@@ -290,7 +292,7 @@ async def test_a_crash_during_a_try_counts(autojump_clock: MockClock, tmp_path: 
         with trio.move_on_after(5):
             async with keeping(tmp_path, killed, server=server) as world:
                 # What a kill leaves behind: the commit before the send, and nothing after it.
-                world.store.end_tries = unrecorded  # type: ignore[method-assign]
+                world.store.end_tries = world.store.clear_tries = unrecorded  # type: ignore[method-assign]
                 await settled()
                 sent += len(server.requests)
                 assert server.held is not None
@@ -301,7 +303,7 @@ async def test_a_crash_during_a_try_counts(autojump_clock: MockClock, tmp_path: 
 
 
 async def test_a_429_pauses_the_whole_origin(autojump_clock: MockClock, tmp_path: Path) -> None:
-    """Who was throttled once asks nothing of that origin, for any profile, until Retry-After is over."""
+    """Who was throttled once asks nothing of that origin, for any profile, until Retry-After is over; nobody hangs."""
     server = Server(
         script=[httpx.Response(429, headers={"Retry-After": "120"}, json={"message": "Too Many Attempts."})]
     )
@@ -309,12 +311,64 @@ async def test_a_429_pauses_the_whole_origin(autojump_clock: MockClock, tmp_path
         await settled()
         world.configs.append(config(PROD, profile("second", username="second")))
         await world.keeper.reload()
-        with pytest.raises(Failure) as caught:
-            await world.get("prod")
-        assert caught.value.code is Code.UNREACHABLE
-        assert await world.get("second", timeout=200) in {"token-2", "token-3"}
+        for name in ("prod", "second"):
+            with trio.fail_after(5), pytest.raises(Failure) as caught:
+                await world.get(name)
+            assert caught.value.code is Code.WAITING
+        await trio.sleep(121)
+        assert await world.get("second") in {"token-2", "token-3"}
 
     assert server.times[1] - server.times[0] >= 120
+
+
+async def test_ten_profiles_with_one_wrong_password_send_it_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Even at the start, when all of them are due at once: an account is not locked by its number of profiles."""
+    server = Server(script=[WRONG_PASSWORD] * 10, delay=1)
+    async with keeping(tmp_path, *(profile(f"p{number}") for number in range(10)), server=server) as world:
+        for number in range(10):
+            with pytest.raises(Failure):
+                await world.get(f"p{number}")
+
+    assert len(server.requests) == 1
+
+
+async def test_tries_under_way_are_no_crash(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Many users of one client whose server hangs: once it answers again all of them go on, nobody is stopped."""
+    server = Server(script=[httpx.ReadTimeout("hangs")] * 12, delay=20)
+    async with keeping(
+        tmp_path, *(profile(f"p{number}", username=f"u{number}") for number in range(10)), server=server
+    ) as world:
+        await trio.sleep(3600)
+        for number in range(10):
+            assert (await world.get(f"p{number}", timeout=600)).startswith("token-")
+
+
+async def test_a_timeout_does_not_forget_a_refusal(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """What one profile heard about a password stands, whatever becomes of another's try with it."""
+    server = Server(script=[WRONG_PASSWORD, httpx.ReadTimeout("hangs"), token("token-x")])
+    async with keeping(tmp_path, PROD, server=server) as world:
+        await settled()
+        world.configs.append(config(PROD, profile("other", username="other")))
+        await world.keeper.reload()
+        await trio.sleep(60)
+        await world.keeper.reload()
+        with pytest.raises(Failure):
+            await world.get("prod")
+    assert [each["username"] for each in server.requests].count("integration") == 1
+
+
+async def test_a_full_disk_does_not_end_what_works(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """A password that has passed is sent again though its try cannot be committed: the profile lives on in memory."""
+    async with keeping(tmp_path, PROD) as world:
+        await world.get()
+
+        def full(*_: object, **__: object) -> None:
+            raise StoreProblem("the disk is full", "df -h")
+
+        world.store.begin_tries = world.store.save = full  # type: ignore[method-assign, assignment]
+        await trio.sleep(2 * 3600)
+        assert await world.get() != "token-1"
+        assert world.keeper.status(["prod"])[0].life.save_problem is not None
 
 
 async def test_a_remaining_allowance_is_heeded(autojump_clock: MockClock, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from support.lives import TrioClock
 from support.refreshing import PM3, PM4, Refreshing, refreshing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pmcredd import exchange, scheduler
+from pmcredd import attempts, keeper, scheduler
 from pmcredd.sandbox.instances import Sandbox
 from pmcredd.sandbox.settings import Settings
 from pmcredd.store import StoreProblem, identity
@@ -24,8 +24,9 @@ YEAR = Settings(throttle=None)
 @pytest.fixture(autouse=True)
 def _quick_stretching(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let scrypt cost next to nothing, and a year not be a million wake-ups."""
-    monkeypatch.setattr(exchange, "STRETCH", 2)
+    monkeypatch.setattr(attempts, "STRETCH", 2)
     monkeypatch.setattr(scheduler, "LONGEST_SLEEP", 1e6)
+    monkeypatch.setattr(keeper, "LONGEST_SLEEP", 1e6)
 
 
 def fingerprint(handed: HandOut) -> str:

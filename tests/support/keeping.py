@@ -9,12 +9,14 @@ from urllib.parse import parse_qs
 import httpx
 import trio
 
+from pmcredd.attempts import Attempts
 from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Gate
 from pmcredd.keeper import Keeper
 from pmcredd.profiles import BadConfig, Config, Profile, Settings
 from pmcredd.scheduler import Scheduler
+from pmcredd.secret_reader import SecretReader
 from pmcredd.store import Store
 from pmcredd.upstream import Upstream
 from support.lives import Inline, TrioClock
@@ -98,10 +100,13 @@ async def keeping(
     scheduler = Scheduler(clock)
     gate = Gate(clock, scheduler)
     upstream = Upstream(transport_for_tests=httpx.MockTransport(server))
-    exchange = Exchange(upstream=upstream, store=store, worker=worker, gate=gate, clock=clock, environ={})
+    reader, attempts = SecretReader({}), Attempts(store, worker, worker)
+    exchange = Exchange(
+        upstream=upstream, store=store, worker=worker, reader=reader, attempts=attempts, gate=gate, clock=clock
+    )
     configs: list[Config | BadConfig] = []
 
-    def load() -> Config:
+    async def load() -> Config:
         found = configs[-1]
         if isinstance(found, BadConfig):
             raise found
@@ -109,7 +114,14 @@ async def keeping(
 
     driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock, jitter=lambda: 0.0)
     keeper = Keeper(
-        config(*profiles), load=load, store=store, worker=worker, exchange=exchange, driver=driver, clock=clock
+        config(*profiles),
+        load=load,
+        store=store,
+        worker=worker,
+        reader=reader,
+        exchange=exchange,
+        driver=driver,
+        clock=clock,
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)

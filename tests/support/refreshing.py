@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import trio
 
+from pmcredd.attempts import Attempts
 from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Gate
@@ -19,6 +20,7 @@ from pmcredd.sandbox.instances import CODE, LOOPBACK_CALLBACK, PM3_CLIENT, USERS
 from pmcredd.sandbox.settings import Settings
 from pmcredd.scheduler import Scheduler
 from pmcredd.secret import Secret
+from pmcredd.secret_reader import SecretReader
 from pmcredd.store import Store
 from pmcredd.telling import HandOut
 from pmcredd.upstream import Upstream
@@ -129,14 +131,22 @@ async def refreshing(
     store = Store.open(path / "state.db")
     gate = Gate(clock, scheduler)
     upstream = Upstream(transport_for_tests=way)
-    exchange = Exchange(upstream=upstream, store=store, worker=worker, gate=gate, clock=clock, environ={})
+    reader, attempts = SecretReader({}), Attempts(store, worker, worker)
+    exchange = Exchange(
+        upstream=upstream, store=store, worker=worker, reader=reader, attempts=attempts, gate=gate, clock=clock
+    )
     driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock, jitter=lambda: 0.0)
     configs: list[Config] = []
+
+    async def load() -> Config:
+        return configs[-1]
+
     keeper = Keeper(
         config(*(profiles or (PM4,))),
-        load=lambda: configs[-1],
+        load=load,
         store=store,
         worker=worker,
+        reader=reader,
         exchange=exchange,
         driver=driver,
         clock=clock,

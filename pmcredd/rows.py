@@ -1,0 +1,183 @@
+"""Which profiles there are: opened with what the store has of them, followed through reloads, brought back."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from pmcredd import processmaker, profiles
+from pmcredd.clock import Clock
+from pmcredd.driver import Driver, Row
+from pmcredd.life import Life, Renewal, Restored, Retry
+from pmcredd.profiles import Config, Profile
+from pmcredd.store import Saved, Store, StoreProblem, identity
+from pmcredd.telling import Failure, ReloadReport, log
+from pmcredd.validity import Terms
+from pmcredd.wire import Code
+from pmcredd.worker import Worker
+
+TOO_MANY_TO_COMPARE = 500  # names: a did-you-mean among ten thousand would hold up everybody
+
+
+class Rows:
+    """All profiles, by name.
+
+    Args:
+        store: where tokens outlive the process; only ever used through `worker`.
+        driver: carries out what the lifecycle decides.
+        clock: time.
+    """
+
+    def __init__(self, *, store: Store, worker: Worker, driver: Driver, clock: Clock) -> None:
+        self._store = store
+        self._worker = worker
+        self._driver = driver
+        self._clock = clock
+        self._rows: dict[str, Row] = {}
+        # By identity: rows that no profile matches any more. One may still wait for an answer, and its profile may come
+        # back (a typo in a url, for ten seconds) before that arrives: a second row would spend its refresh token twice.
+        self._parked: dict[str, Row] = {}
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter([self._rows[name] for name in sorted(self._rows)])
+
+    def everything(self) -> list[Row]:
+        """Give all rows, those too that no profile matches any more."""
+        return [*self._rows.values(), *self._parked.values()]
+
+    async def open(self, opened: Iterable[Profile]) -> None:
+        """Bring profiles to life with what the store has of them."""
+        by_identity = {identity(profile): profile for profile in opened}
+        self._admit(by_identity, await self._load(by_identity))
+
+    async def follow(self, config: Config) -> ReloadReport:
+        """Follow a new configuration: no profile that is in it, before and after, is missing for an instant."""
+        new = config.profiles
+        wanted = {identity(profile): profile for profile in new.values()}
+        known = {identity(row.profile) for row in self._rows.values()} | self._parked.keys()
+        stored = await self._load(wanted.keys() - known)
+        # From here to the end of the swap there is no await.
+        old = {name: row.profile for name, row in self._rows.items()}
+        added = tuple(sorted(new.keys() - old.keys()))
+        removed = tuple(sorted(old.keys() - new.keys()))
+        changed = tuple(sorted(name for name in new.keys() & old.keys() if new[name] != old[name]))
+        opened = {identity(new[name]): new[name] for name in added}
+        for name in removed:
+            self._retire(name)
+        for name in changed:
+            row = self._rows[name]
+            if identity(row.profile) == identity(new[name]):
+                _change(row, new[name])
+            else:
+                self._retire(name)
+                opened[identity(new[name])] = new[name]
+        self._admit(opened, stored)
+        for row in self._rows.values():
+            # What a person may have mended is tried again; a secret that was refused is not (its stop is in the store).
+            mended = row.life.renewal is Renewal.WAITING and row.profile.name in changed
+            if row.life.renewal is Renewal.STOPPED or row.life.terms.rule is processmaker.Renewal.NEVER or mended:
+                self._driver.happen(row, Retry())
+        unchanged = tuple(sorted(new.keys() - set(added) - set(changed)))
+        return ReloadReport(added, changed, removed, unchanged, tuple(map(str, config.warnings)))
+
+    async def park(self, profiles_of: Config) -> None:
+        """Mark in the store what no profile matches, and forget what none matched for 30 days."""
+        live = {identity(profile) for profile in profiles_of.profiles.values()}
+        try:
+            await self._worker.do(self._store.park, live, self._clock.now().wall)
+        except StoreProblem as error:
+            log.warning("%s", error.message)
+
+    def resolve(self, target: str) -> Row:
+        """Find a profile by its name or a URL.
+
+        Raises:
+            Failure: there is none, or more than one.
+        """
+        row = self._rows.get(target)
+        if row is not None:
+            return row
+        return self._rows[find([row.profile for row in self._rows.values()], target).name]
+
+    async def _load(self, identities: Iterable[str]) -> dict[str, Saved]:
+        try:
+            return await self._worker.do(self._store.load, list(identities))
+        except StoreProblem as error:
+            log.error("saved tokens cannot be read: %s", error.message)
+            return {}
+
+    def _admit(self, opened: dict[str, Profile], stored: dict[str, Saved]) -> None:
+        now = self._clock.now()
+        for key, profile in opened.items():
+            if (parked := self._parked.pop(key, None)) is not None:
+                parked.retired = False
+                _change(parked, profile)
+                self._rows[profile.name] = parked
+                self._driver.resume(parked)
+                continue
+            life, restored = Life(terms=terms_of(profile), asked_at=now.wall), Restored(None)
+            if (saved := stored.get(key)) is not None:
+                life = replace(
+                    life,
+                    serial=saved.serial,
+                    asked_at=saved.asked_at,
+                    past=saved.past,
+                    proved=saved.proved,
+                    dead=saved.dead,
+                    tries=saved.tries,
+                )
+                # A job that was promised a token did not survive a reboot; one that did is of this boot.
+                same = saved.held.issued.boot_id == now.boot_id
+                restored = Restored(saved.held, saved.leased_until if same else 0.0)
+            row = self._rows[profile.name] = Row(profile, life)
+            self._driver.happen(row, restored)
+            self._driver.tell(row)
+
+    def _retire(self, name: str) -> None:
+        row = self._rows.pop(name)
+        row.retired = True
+        self._parked[identity(row.profile)] = row
+        self._driver.tell(row)
+
+
+def _change(row: Row, profile: Profile) -> None:
+    row.profile, row.ready = profile, None
+    row.life = replace(row.life, terms=terms_of(profile), rejections=0)
+
+
+def terms_of(profile: Profile) -> Terms:
+    """Give what a profile says about its renewal."""
+    rule = processmaker.renewal(profile)
+    server = processmaker.generation(profile)
+    lifetime = profile.refresh_token_lifetime or server.refresh_lifetime
+    refreshes = rule in {processmaker.Renewal.REFRESH_QUIETLY, processmaker.Renewal.REFRESH_DISRUPTIVELY}
+    return Terms(
+        rule=rule,
+        margin=profile.renew_margin,
+        refresh_lifetime=lifetime if refreshes else None,
+        timeout=profile.timeout,
+        probes=server.tells_tokens,
+    )
+
+
+def find(known: Sequence[Profile], target: str) -> Profile:
+    """Find the profile of this name, or the only one that is for this URL.
+
+    Raises:
+        Failure: there is none, or more than one.
+    """
+    if "://" not in target:
+        names = {profile.name: profile for profile in known}
+        if target in names:
+            return names[target]
+        import difflib
+
+        few = len(known) <= TOO_MANY_TO_COMPARE
+        close = difflib.get_close_matches(target, names, n=1) if few else []
+        hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
+        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
+    found = profiles.match_url(known, target)
+    if not found:
+        raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {target}", "pmcred profile list")
+    if len(found) > 1:
+        listed = ", ".join(sorted(profile.name for profile in found))
+        raise Failure(Code.AMBIGUOUS, f"several profiles are for {target}: {listed}", "name one of them")
+    return found[0]
