@@ -17,7 +17,7 @@ from pmcredd.keeper import Keeper
 from pmcredd.profiles import BadConfig, Config
 from pmcredd.state_lock import Patience, StateBusy, StateLock, StateProblem
 from pmcredd.store import StoreProblem
-from pmcredd.telling import Failure
+from pmcredd.telling import Failure, mistake
 from pmcredd.upstream import preload
 from pmcredd.verbs import Verbs
 from pmcredd.watching import Watching
@@ -57,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _set_up_log(config, verbose=verbose)
         # Ctrl-C before we listen to signals, or a second one while we leave, is not worth a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # "reload", before there is anything to reload
         trio.run(partial(_run, config, environ, take_over=take_over))
     except BadConfig as error:
         for mistake in error.mistakes:
@@ -187,7 +188,7 @@ async def _serve(engine: Engine, listener: listening.Listener) -> None:
     watching = Watching(keeper, engine.driver, engine.clock)
     verbs = Verbs(keeper, watching, clock=engine.clock, stop=stop.set, started=time.time(), notice=engine.notice)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_signals, keeper, stop)
+        nursery.start_soon(_signals, keeper, stop, nursery)
         serving = trio.socket.from_stdlib_socket(listener.socket)
         await nursery.start(partial(server.serve, serving, verbs.answer, ready=verbs.ready, uid=os.geteuid()))
         count = len(keeper.profiles())
@@ -202,23 +203,32 @@ async def _serve(engine: Engine, listener: listening.Listener) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def _signals(keeper: Keeper, stop: trio.Event) -> None:
+async def _signals(keeper: Keeper, stop: trio.Event, nursery: trio.Nursery) -> None:
     with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as arriving:
         async for number in arriving:
             if number == signal.SIGHUP:
-                try:
-                    await keeper.reload()
-                except Failure:
-                    continue  # the keeper has logged every mistake; the old profiles serve on
+                nursery.start_soon(_reload, keeper)  # a home directory that hangs must not keep SIGTERM waiting
             else:
                 stop.set()
                 return  # a second one finds the system's own way in force, and ends us at once: nothing saved is lost
 
 
+async def _reload(keeper: Keeper) -> None:
+    try:
+        await keeper.reload()
+    except Failure:
+        pass  # the keeper has logged every mistake; the old profiles serve on
+    except Exception as bug:  # noqa: BLE001 - a bug in reading profiles must not end the tokens of all
+        log.error("reload: %s", mistake(bug).sentence)
+
+
 async def _preload_later() -> None:
     """Import now what a renewal will need: a package replaced on disk later must not break it."""
     await trio.sleep(PRELOAD_AFTER)
-    await trio.to_thread.run_sync(preload, abandon_on_cancel=True)
+    try:
+        await trio.to_thread.run_sync(preload, abandon_on_cancel=True)
+    except Exception as error:  # noqa: BLE001 - a half-upgraded package: what is in hand is served all the same
+        log.error("the HTTP client cannot be loaded (%s); renewals will fail", type(error).__name__)
 
 
 def _socket_path(environ: Mapping[str, str]) -> Path:

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import resource
+import signal
 from contextlib import suppress
 
 _PR_SET_DUMPABLE = 4
@@ -18,6 +19,8 @@ def harden() -> None:
     os.umask(0o077)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+    # Where a parent left it ignored, the exit status of a secret command would read as 0, and half a password be sent.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def return_freed_memory() -> None:

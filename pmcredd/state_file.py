@@ -85,6 +85,8 @@ def _problem(path: Path, said: str, *, full: bool) -> StoreProblem:
 def _open(path: Path) -> sqlite3.Connection:
     _make_private(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    # A flipped bit in a text must not raise: SQLite would quote the whole text, a token perhaps, in its error.
+    connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")
     try:
         _prepare(connection, path)
     except BaseException as error:

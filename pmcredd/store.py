@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
-from pmcredd.oauth import Token
+from pmcredd.oauth import Token, is_b64token
 from pmcredd.profiles import Profile
 from pmcredd.secret import Secret
 from pmcredd.state_file import StoreProblem, mapped, open_state_file
@@ -109,8 +109,9 @@ class Store:
         found = {}
         with mapped(self.path):
             for each in identities:
-                if (row := self._db.execute(query, (each,)).fetchone()) is not None:
-                    found[each] = _saved(row)
+                row = self._db.execute(query, (each,)).fetchone()
+                if row is not None and (saved := _saved(row)) is not None:
+                    found[each] = saved
         return found
 
     def save(
@@ -218,12 +219,12 @@ class Store:
         """Mark the rows that no profile matches (a typo in a url, for ten seconds), and forget those of 30 days ago."""
 
         def work() -> None:
-            marks = [(now, row[0]) for row in self._db.execute("SELECT identity FROM credential") if row[0] not in live]
+            # First those that are back: a row of 31 days ago whose profile is back today is not forgotten.
+            self._db.executemany("UPDATE credential SET parked_at = NULL WHERE identity = ?", [(row,) for row in live])
             self._db.execute("DELETE FROM credential WHERE parked_at < ?", (now - PARKED_FOR,))
             self._db.execute("DELETE FROM intent WHERE identity NOT IN (SELECT identity FROM credential)")
+            marks = [(now, row[0]) for row in self._db.execute("SELECT identity FROM credential") if row[0] not in live]
             self._db.executemany("UPDATE credential SET parked_at = ? WHERE identity = ? AND parked_at IS NULL", marks)
-            back = [(row,) for row in live]
-            self._db.executemany("UPDATE credential SET parked_at = NULL WHERE identity = ?", back)
 
         self._run(work)
 
@@ -298,9 +299,12 @@ _COLUMNS = (
 _MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
 
 
-def _saved(row: tuple[object, ...]) -> Saved:
+def _saved(row: tuple[object, ...]) -> Saved | None:
+    """Make a row of what was found; None if a flipped bit made it useless: one profile logs in anew, not all."""
     access, token_type, expires_in, refresh, scope, sub, jti, exp, boot, wall, boot_id, serial, asked_at = row[:13]
     past, proved, dead, leased_until, tries = row[13:]
+    if not (isinstance(access, str) and is_b64token(access) and isinstance(boot, float) and isinstance(wall, float)):
+        return None
     token = Token(
         access_token=Secret(str(access)),
         token_type=str(token_type),

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -97,19 +98,26 @@ def test_the_last_use_is_remembered(path: Path) -> None:
 
 
 def test_tries(path: Path) -> None:
-    """One unanswered try (we were killed) may be repeated, two are a stop; an answer clears or stops for good."""
+    """A try that a kill cut short may be repeated once, two are a stop; an answer clears it or stops for good."""
+    store = Store.open(path)
+    store.begin_tries(["key"])
+    assert store.stop("key") is None, "a try under way is no crash"
+    store.begin_tries(["key"])
+    assert store.stop("key") is None
+    store.close()
     store = Store.open(path)
     assert store.stop("key") is None
     store.begin_tries(["key"])
-    assert store.stop("key") is None
-    store.begin_tries(["key"])
+    store.close()
+    store = Store.open(path)
     stop = store.stop("key")
     assert stop is not None
     assert stop.reason is None
-    store.end_tries({"key": None})
+    store.clear_tries(["key"])
     assert store.stop("key") is None
     store.begin_tries(["key"])
-    store.end_tries({"key": Stop("bad-credentials", "refused")})
+    store.refuse("key", Stop("bad-credentials", "refused"))
+    store.end_tries(["key"])
     store.close()
     assert Store.open(path).stop("key") == Stop("bad-credentials", "refused")
 
@@ -349,3 +357,32 @@ store.save(profiles[0], held(value="at-last"), serial=1, asked_at=WALL)
 print(store.load([identity(profiles[0])])[identity(profiles[0])].held.token.access_token.reveal())
 """
     assert run(script, path, str(seed)) == "at-last\n"
+
+
+def test_a_flipped_bit_costs_one_profile_its_token_and_tells_none(path: Path) -> None:
+    """A saved token that is no token any more is left out; the others are there, and no error quotes it."""
+    store = Store.open(path)
+    other = profile("other")
+    store.save(PROD, held(value="token-that-breaks"), serial=1, asked_at=WALL)
+    store.save(other, held(value="token-that-stays"), serial=1, asked_at=WALL)
+    store.close()
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "UPDATE credential SET access_token = CAST(x'746f6bff656e' AS TEXT) WHERE identity = ?", (identity(PROD),)
+        )
+    db.close()
+
+    found = Store.open(path).load([identity(PROD), identity(other)])
+
+    assert list(found) == [identity(other)]
+
+
+def test_a_profile_that_is_back_after_a_month_keeps_its_row(path: Path) -> None:
+    """The day it comes back is not the day it is forgotten."""
+    store = Store.open(path)
+    store.save(PROD, held(), serial=1, asked_at=WALL)
+    store.park(set(), WALL)
+
+    store.park({identity(PROD)}, WALL + 31 * 86400)
+
+    assert store.load([identity(PROD)])
