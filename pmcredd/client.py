@@ -8,7 +8,7 @@ import socket
 import stat
 import struct
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,7 +132,7 @@ def call(
 
 def stream(
     request: wire.Request, *, timeout: float | None = 60.0, socket_path: Path | None = None, output: int | None = None
-) -> Iterator[dict[str, str]]:
+) -> Generator[dict[str, str]]:
     """Send a request whose answer goes on (`watch`), and give its blocks as they come, until the daemon leaves.
 
     Whom it trusts is as in `call`. To close the iterator is to hang up.

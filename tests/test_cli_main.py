@@ -13,7 +13,7 @@ from support.user import PMCRED, User
 
 from pmcredd.cli import main
 
-VERBS = ["get", "header", "status", "login", "init", "profile", "reload", "stop", "sandbox"]
+VERBS = ["get", "header", "reject", "status", "watch", "login", "init", "profile", "reload", "stop", "sandbox"]
 
 
 @pytest.fixture
@@ -236,6 +236,32 @@ def test_a_full_disk_is_an_error(user: User) -> None:
         )
     assert ended.returncode == 1
     assert ended.stderr == b"pmcred: cannot write the output: No space left on device\n"
+
+
+@pytest.mark.parametrize("verb", ["get prod", "status", "watch", "--version"])
+def test_a_closed_stdout_is_an_error(user: User, daemon: FakeDaemon, verb: str) -> None:
+    """A token must not be lost silently, nor be printed into the socket that became descriptor 1; nothing is asked."""
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"exec {PMCRED} {verb} >&-"], env=user.environ, capture_output=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        b"pmcred: stdout is closed\n  try: to have nothing printed: >/dev/null\n",
+    )
+    assert daemon.requests == []
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_closed_stderr_does_not_put_errors_on_stdout(user: User) -> None:
+    """Whoever takes the output for a token gets nothing, and the exit status tells."""
+    ended = subprocess.run(
+        ["/bin/sh", "-c", f"exec {PMCRED} status nowhere 2>&-"],
+        env=user.environ,
+        stdout=subprocess.PIPE,
+        check=False,
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stdout) == (2, b"")
 
 
 @pytest.mark.usefixtures("daemon")

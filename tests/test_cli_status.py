@@ -174,3 +174,127 @@ def test_a_terminal_gets_colour(
     for code in ("0", "1", "2", "31", "32", "33"):
         coloured = coloured.replace(f"\x1b[{code}m", "")
     assert coloured == plain
+
+
+def test_a_warning_is_shown_beside_a_token_that_works(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """What only a person can renew is told in time, with what to do."""
+    with daemon(user, UNSURE | {"warning": "it ends in 3 days", "hint": "make a new one"}):
+        assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[2:] == ["    it ends in 3 days", "    try: make a new one"]
+
+
+# Explanations
+
+EXPLAINED = LIVE | {
+    "explanation": "It was got so.\nIt is renewed\x1b[2J then.",
+    "rule": "ask-anew",
+    "issued_at": str(NOW - 60),
+    "outage_now": "12000",
+    "rejections": "1",
+}
+
+
+def test_an_explanation_is_read_line_by_line(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """A heading for each profile and its sentences, made harmless."""
+    with daemon(user, EXPLAINED, STOPPED | {"explanation": "Nothing is tried."}) as fake:
+        assert main(["status", "--explain"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "prod: live (https://acme.processmaker.net)",
+        "  It was got so.",
+        "  It is renewed?[2J then.",
+        "legacy: stopped (https://bpm.example.org)",
+        "  Nothing is tried.",
+    ]
+    assert fake.requests == [b"hello", b"status explain=yes"]
+
+
+def test_long_sentences_fit_the_terminal(
+    user: User, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Broken between words, and indented so that one sees where the next sentence begins."""
+    monkeypatch.setattr("pmcredd.cli.see.columns", lambda _: 20)
+    with daemon(user, LIVE | {"explanation": "one two three four five six", "profile": "p", "url": "u"}):
+        assert main(["status", "--explain", "p"]) == 0
+    assert capsys.readouterr().out.splitlines() == ["p: live (u)", "  one two three four", "    five six"]
+
+
+def test_programs_get_the_facts_as_numbers(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the sentences, which are for people."""
+    with daemon(user, EXPLAINED):
+        assert main(["status", "--explain", "--json", "prod"]) == 0
+    (profile,) = json.loads(capsys.readouterr().out)["profiles"]
+    assert {key: profile[key] for key in ("rule", "issued_at", "outage_now", "rejections")} == {
+        "rule": "ask-anew",
+        "issued_at": NOW - 60,
+        "outage_now": 12000,
+        "rejections": 1,
+    }
+    assert profile["explanation"] == EXPLAINED["explanation"]
+
+
+# The exit status for cron
+
+TOKEN = {"fingerprint": "4dd59ca0a64ed1e0"}
+WAITS = STOPPED | TOKEN | {"profile": "waits", "state": "waiting", "expires_at": str(NOW + 60), "hint": ""}
+LOGIN = STOPPED | {"profile": "lost", "state": "needs-login", "last_error": "the login has ended"}
+
+
+@pytest.mark.parametrize(
+    ("profiles", "wanted", "status", "named"),
+    [
+        pytest.param([LIVE | TOKEN], "3h", 0, [], id="valid for longer"),
+        pytest.param([LIVE | TOKEN], "200m", 0, [], id="valid for just so long"),
+        pytest.param([LIVE | TOKEN], "8h", 5, ["prod"], id="too short"),
+        pytest.param([UNSURE | TOKEN], "365d", 0, [], id="an end that nobody knows"),
+        pytest.param([NEW], "0", 5, ["new"], id="no token"),
+        pytest.param([UNSURE], "0", 5, ["unsure"], id="a dead one"),
+        pytest.param([LIVE | TOKEN, WAITS, LIVE | TOKEN], "1h", 5, ["waits"], id="only those that fail are named"),
+        pytest.param([LOGIN, NEW], "1h", 4, ["lost", "new"], id="a login is needed by the first"),
+        pytest.param([NEW, LOGIN], "1h", 4, ["new", "lost"], id="or by the last"),
+        pytest.param([LOGIN | TOKEN | {"expires_at": str(NOW + 7200)}], "1h", 0, [], id="it is valid all the same"),
+    ],
+)
+def test_the_exit_status_tells_whether_every_token_lasts(
+    user: User,
+    capsys: pytest.CaptureFixture[str],
+    profiles: list[dict[str, str]],
+    wanted: str,
+    status: int,
+    named: list[str],
+) -> None:
+    """0 and no word if all do, so that cron sends no mail; else each one that does not, on stderr."""
+    with daemon(user, *profiles):
+        assert main(["status", "--min-valid", wanted]) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert [line.split(": ")[1] for line in err.splitlines() if line.startswith("pmcred: ")] == named
+
+
+def test_who_does_not_last_is_told_with_the_reason(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """The mail that cron sends says what is wrong and what mends it; only the named profiles count."""
+    with daemon(user, LIVE | TOKEN, STOPPED | TOKEN, NEW) as fake:
+        assert main(["status", "--min-valid", "8h", "prod", "legacy"]) == 5
+    assert capsys.readouterr().err.splitlines() == [
+        "pmcred: prod: live, its token ends in 3 h 20 min, not 8 h from now",
+        "pmcred: legacy: stopped, its token expired 2 min ago, not 8 h from now: the server refused?[31m the user",
+        "  try: pmcred profile edit legacy",
+    ]
+    assert fake.requests == [b"hello", b"status prod", b"status legacy"]
+
+
+def test_the_exit_status_comes_with_json_too(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """A monitor reads both."""
+    with daemon(user, LIVE | TOKEN):
+        assert main(["status", "--min-valid", "8h", "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["profiles"][0]["profile"] == "prod"
+
+
+def test_no_profile_at_all_is_not_taken_for_good_news(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """A configuration that is gone must not silence the alarm; neither must a bad duration."""
+    with FakeDaemon(
+        user.socket, lambda line: wire.format_ok([HELLO] if line == b"hello" else [], many=line != b"hello")
+    ):
+        assert main(["status", "--min-valid", "1h"]) == 3
+        assert main(["status", "--min-valid", "soon"]) == 2
+        assert main(["status", "--min-valid", "1h", "--explain"]) == 2
+    assert "there is no profile whose token" in capsys.readouterr().err

@@ -316,6 +316,94 @@ def test_a_program_interrupted_while_it_connects_leaks_nothing(path: Path, monke
         client.call(Request("hello"))
 
 
+# Answers that go on
+
+
+def streamed(*answers: bytes, output: int | None = None, timeout: float | None = 30) -> list[dict[str, str]]:
+    """Read a stream to its end."""
+    return list(client.stream(Request("watch"), output=output, timeout=timeout))
+
+
+def test_a_stream_gives_its_blocks_until_the_daemon_leaves(path: Path) -> None:
+    """Decoded, in order; and the clean end is one."""
+    answer = b"ok *\nprofile=a\nevent=present\n\nprofile=b%20c\n\n"
+    with FakeDaemon(path, lambda _: answer, hang_up=True) as daemon:
+        assert streamed() == [{"profile": "a", "event": "present"}, {"profile": "b c"}]
+    assert daemon.requests == [b"watch"]
+
+
+def test_blocks_come_as_they_are_sent(path: Path) -> None:
+    """Not when the answer is complete, which it never is; to close the iterator is to hang up."""
+    answer = b"ok *\nprofile=a\n\nprofile=b\n\nprofile="
+    with FakeDaemon(path, lambda _: answer):
+        blocks = client.stream(Request("watch"), timeout=None)
+        assert [next(blocks), next(blocks)] == [{"profile": "a"}, {"profile": "b"}]
+        blocks.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "said"),
+    [
+        (b"error no-such-profile\nmessage=no%20such\nhint=look\n\n", "no-such-profile", "no such"),
+        (b"ok\nprofile=a\n\n", "internal", "an end"),
+        (b"ok *\nprofile=a\n", "internal", "before the answer was complete"),
+        (b"ok 1\n", "internal", "before the answer was complete"),
+        (b"", "internal", "before the answer was complete"),
+        (b"what?\n", "internal", "neither ok nor error"),
+    ],
+)
+def test_a_stream_that_is_none_is_told(path: Path, answer: bytes, code: str, said: str) -> None:
+    """Refused, cut, or something else than was asked for."""
+    with FakeDaemon(path, lambda _: answer, hang_up=True), pytest.raises(PmcredError, match=said) as caught:
+        streamed()
+    assert caught.value.code == code
+
+
+def test_a_stream_that_does_not_begin_is_given_up(path: Path) -> None:
+    """A daemon that hangs must not hang its clients."""
+    with FakeDaemon(path, lambda _: b"ok"), pytest.raises(PmcredError) as caught:
+        streamed(timeout=0.05)
+    assert caught.value.code == "waiting"
+
+
+def test_a_stream_that_has_begun_has_no_deadline(path: Path) -> None:
+    """Nothing may happen for a day; only its beginning is waited for."""
+
+    def answer(line: bytes) -> bytes:
+        return b"ok *\nprofile=a\n\n" if line == b"watch" else b"ok"
+
+    rest: list[dict[str, str]] = []
+    with FakeDaemon(path, answer):
+        blocks = client.stream(Request("watch"), timeout=0.05)
+        assert next(blocks) == {"profile": "a"}
+        waiting = threading.Thread(target=lambda: rest.extend(blocks))
+        waiting.start()
+        with pytest.raises(PmcredError):  # so the time is over
+            next(client.stream(Request("watch", "prod"), timeout=0.05))
+        assert waiting.is_alive()
+    waiting.join(30)
+    assert not waiting.is_alive()
+    assert rest == []
+
+
+def test_a_stream_ends_when_nobody_reads_what_becomes_of_it(path: Path) -> None:
+    """`pmcred watch | head -1` must not outlive head until something happens, which may take a year."""
+    reading, writing = os.pipe()
+    with FakeDaemon(path, lambda _: b"ok *\nprofile=a\n\n"):
+        blocks = client.stream(Request("watch"), output=writing)
+        assert next(blocks) == {"profile": "a"}
+        os.close(reading)
+        with pytest.raises(BrokenPipeError):
+            next(blocks)
+    os.close(writing)
+
+
+def test_what_came_before_the_reader_left_is_not_waited_for(path: Path) -> None:
+    """With a reader there, blocks pass; a file or /dev/null never counts as one that left."""
+    with open(os.devnull, "wb") as nowhere, FakeDaemon(path, lambda _: b"ok *\nprofile=a\n\n", hang_up=True):
+        assert streamed(output=nowhere.fileno()) == [{"profile": "a"}]
+
+
 # The package
 
 

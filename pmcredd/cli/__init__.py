@@ -46,6 +46,10 @@ _NOBODY_READS = 141  # 128 + SIGPIPE
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and give the exit status. What a user can cause never ends in a traceback."""
+    if sys.stderr is None:  # it was closed; print() would take stdout instead
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - for as long as we live
+    if sys.stdout is None:  # the next socket or file would become descriptor 1, and be printed to
+        return _tell(Problem("stdout is closed", "to have nothing printed: >/dev/null"))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal in another encoding is no reason to fail
