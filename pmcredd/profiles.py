@@ -71,7 +71,16 @@ class CredentialSecret:
     name: str
 
 
-SecretSource = LiteralSecret | FileSecret | CommandSecret | EnvSecret | CredentialSecret
+@dataclass(frozen=True, slots=True)
+class KeyringSecret:
+    """An entry of the desktop's keyring, by what `keyring set SERVICE USERNAME` calls it; `timeout` in seconds."""
+
+    service: str
+    username: str
+    timeout: float = 60.0
+
+
+SecretSource = LiteralSecret | FileSecret | CommandSecret | EnvSecret | CredentialSecret | KeyringSecret
 
 
 @dataclass(frozen=True, slots=True)
