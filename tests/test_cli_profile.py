@@ -208,6 +208,7 @@ def test_add_writes_a_private_file_that_the_reader_takes(user: User, capsys: pyt
     assert capsys.readouterr().err.splitlines() == [
         f"Wrote {path}.",
         "The daemon has read the profiles again: 1 added.",
+        "To try it: pmcred get prod",
     ]
 
 

@@ -71,7 +71,7 @@ def test_a_profile_is_found_whatever_is_wrong_with_others(user: User) -> None:
     put(user.profiles_d / "broken.toml", "[profiles.broken\n")
     for name in ("good", "other"):
         assert checker(user).find(name).proxy == "http://proxy.example:3128"
-    for name, status in (("bad", 6), ("broken", 3), ("nowhere", 3)):
+    for name, status in (("bad", 6), ("broken", 6), ("nowhere", 3)):
         with pytest.raises(Problem) as caught:
             checker(user).find(name)
         assert caught.value.exit_status == status
@@ -129,9 +129,13 @@ def test_names_are_found_in_files_that_cannot_be_parsed(user: User) -> None:
     put(user.config / "profiles.toml", f"[profiles.a]\n{GOOD}[profiles.b]\ngrant = = 1\n")
     put(user.profiles_d / "c.toml", f'  [ profiles . "c.d" ]\nx = {"[" * 5000}\n')
     put(user.profiles_d / "d.toml", "profiles = 1\n")
+    put(user.profiles_d / "e.toml", "[profiles.f\n")
     assert {name: path.name for name, path in checker(user).names().items()} == {
         "a": "profiles.toml",
         "b": "profiles.toml",
         "c.d": "c.toml",
+        "c": "c.toml",
+        "f": "e.toml",
+        "e": "e.toml",
     }
     assert checker(user).file_of("b").path == str(user.config / "profiles.toml")

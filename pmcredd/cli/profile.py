@@ -229,13 +229,15 @@ def _add(args: argparse.Namespace) -> int:
     draft.write(os.environ)
     path = draft.path(os.environ)
     say(f"Wrote {path}.")
-    tell_daemon(args, path)
+    if tell_daemon(args, path) is Told.READ:
+        say(f"To try it: pmcred get {name}")
     return 0
 
 
 def _edit(args: argparse.Namespace) -> int:
-    if changed := edit.edit(os.environ, ask.name_of(args)):
-        tell_daemon(args, changed)
+    name = ask.name_of(args)
+    if (changed := edit.edit(os.environ, name)) and tell_daemon(args, changed) is Told.READ:
+        say(f"To try it: pmcred login {name}")
     return 0
 
 
