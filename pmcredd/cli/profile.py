@@ -232,6 +232,7 @@ def _add(args: argparse.Namespace) -> int:
     if tell_daemon(args, path) is Told.READ:
         say(f"To try it: pmcred get {name}")
     return 0
+    return 0
 
 
 def _edit(args: argparse.Namespace) -> int:
