@@ -24,6 +24,7 @@ from pmcredd.profiles import (
     CredentialSecret,
     EnvSecret,
     FileSecret,
+    KeyringSecret,
     LiteralSecret,
     Mistake,
     Profile,
@@ -217,6 +218,8 @@ def source_for_people(source: SecretSource) -> str:
             return f"environment variable: {variable}"
         case CredentialSecret(name):
             return f"systemd credential: {name}"
+        case KeyringSecret(service, username):
+            return f"keyring: {service}, {username}"
 
 
 def _add(args: argparse.Namespace) -> int:
@@ -231,7 +234,6 @@ def _add(args: argparse.Namespace) -> int:
     say(f"Wrote {path}.")
     if tell_daemon(args, path) is Told.READ:
         say(f"To try it: pmcred get {name}")
-    return 0
     return 0
 
 
