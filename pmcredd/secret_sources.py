@@ -302,6 +302,9 @@ def _told(ended: _Ended) -> str:
 
 # Commands
 
+# Its arguments are not told here, where they would reach the log: people do write secrets there.
+_BY_HAND = "run it by hand in a terminal, where it can ask (pmcred profile show tells the whole command)"
+
 
 async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
     program = source.argv[0]
@@ -333,7 +336,7 @@ def _not_started(program: str, error: OSError, env: Mapping[str, str]) -> Secret
         case OSError(errno=errno.ENOEXEC):
             return SecretUnavailable(f"{what} is no program", "give the script a first line such as #!/bin/sh")
         case _:
-            return SecretUnavailable(f"{what} cannot be started: {error.strerror}", "run it by hand")
+            return SecretUnavailable(f"{what} cannot be started: {error.strerror}", _BY_HAND)
 
 
 def _too_slow(program: str, timeout: float, *, left_early: bool) -> SecretUnavailable:
@@ -345,14 +348,14 @@ def _too_slow(program: str, timeout: float, *, left_early: bool) -> SecretUnavai
         )
     return SecretUnavailable(
         f'the command "{program}" for a secret did not end within its time limit of {timeout:g} s and was killed',
-        "run it by hand: it may wait for somebody to unlock something, and it has no terminal here",
+        f"it may wait for somebody to unlock something, and it has no terminal here: {_BY_HAND}",
     )
 
 
 def _failed(program: str, status: int, told: str) -> SecretUnavailable:
     how = f"failed with exit status {status}" if status > 0 else f"was killed by signal {-status}"
     said = f": {told}" if told else ""
-    return SecretUnavailable(f'the command "{program}" for a secret {how}{said}', "run it by hand to see why")
+    return SecretUnavailable(f'the command "{program}" for a secret {how}{said}', _BY_HAND)
 
 
 # The keyring
