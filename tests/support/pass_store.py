@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 
 PASSPHRASE = "swordfish"
+_PINENTRY = """#!/bin/sh
+echo OK
+while read -r line; do
+  case $line in GETPIN*) read -r pin <{answer}; echo "D $pin" ;; esac
+  echo OK
+done
+"""
 
 needs_pass = pytest.mark.skipif(
     not all(map(shutil.which, ("pass", "gpg", "gpg-agent"))), reason="needs pass and gpg: apt install pass gnupg"
@@ -37,21 +44,29 @@ class PassStore:
         path = f"{self.environ['PASSWORD_STORE_DIR']}/{name}.gpg"
         self._run(["gpg", "--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0", "-d", path], PASSPHRASE)
 
-    def ask_with(self, script: str) -> None:
-        """Make this shell script the program that asks for the passphrase."""
+    def ask_on_an_empty_screen(self) -> None:
+        """Let the passphrase be asked for where nobody is, until `come_back`."""
         home = Path(self.environ["GNUPGHOME"])
+        os.mkfifo(home / "answer")
         program = home / "pinentry"
-        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.write_text(_PINENTRY.format(answer=home / "answer"))
         program.chmod(0o700)
         with (home / "gpg-agent.conf").open("a") as config:
             config.write(f"pinentry-program {program}\n")
         self.lock()  # reads it anew
 
-    def _run(self, command: list[str], given: str = "") -> None:
+    def come_back(self) -> None:
+        """Answer the prompt on the screen."""
+        Path(self.environ["GNUPGHOME"], "answer").write_text(f"{PASSPHRASE}\n")  # waits for who reads it
+        while " 1 P " not in self._run(["gpg-connect-agent", "keyinfo --list", "/bye"]):
+            pass  # the agent has the answer, but not yet used it; 1 is a cached passphrase, P a protected key
+
+    def _run(self, command: list[str], given: str = "") -> str:
         done = subprocess.run(
             command, env=self.environ, input=given, capture_output=True, text=True, check=False, timeout=60
         )
         assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 @contextmanager
