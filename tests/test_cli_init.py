@@ -437,6 +437,24 @@ def test_the_sources_of_flags_are_read_for_the_test(user: User, sandbox: Sandbox
     assert files(user) == ["profiles.d/127.toml"]
 
 
+def test_no_secret_command_sees_the_secrets_of_other_profiles(user: User, sandbox: SandboxProcess) -> None:
+    """Neither one that a flag names nor one that is typed, nor the variable of the new profile itself."""
+    user.profiles_d.mkdir(parents=True)
+    other = '[profiles.o]\nurl = "https://h.example"\ngrant = "personal_access_token"\ntoken = { env = "OTHERS" }\n'
+    (user.profiles_d / "o.toml").write_text(other)
+    blind = f"sh -c 'echo ${{OTHERS:-{CLIENT_SECRET}}}${{OWN:-}}'"
+    flags = ("--url", sandbox.url, *FLAGS, "--password-env", "OWN")
+    variables = {"OTHERS": "seen", "OWN": PASSWORD}
+    ended = user.run("init", *flags, "--client-secret-command", blind, **variables)
+    assert ended.returncode == 0, ended.stderr
+    assert user.run("profile", "remove", "p", "--yes").returncode == 0
+    with init(user, *flags, **variables) as terminal:
+        terminal.answer("Keep it in [file]: ", "command")
+        terminal.answer("Command that prints the client secret: ", blind)
+        terminal.expect("It works")
+        assert terminal.end() == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "flag"),
     [

@@ -524,7 +524,8 @@ def test_remove_asks_first(user: User) -> None:
     """No is the default; yes removes."""
     main(["profile", "add", "p", *ADD, *SECRETS])
     with PseudoTerminal([PMCRED, "profile", "remove", "p"], user.environ) as terminal:
-        terminal.answer(f"Remove {user.profiles_d}/p.toml? [y/N] ", "")
+        terminal.expect(f"This removes:\n  {user.profiles_d}/p.toml\n")
+        terminal.answer("Remove profile p? [y/N] ", "")
         terminal.expect("Nothing was removed.")
         assert terminal.end() == 1
     assert (user.profiles_d / "p.toml").exists()

@@ -256,16 +256,18 @@ def _remove(args: argparse.Namespace) -> int:
     secrets = _own_secrets(args.name)
     shared = [one for one in secrets if _used_elsewhere(checker, path, one)]
     gone = [path, *(one for one in secrets if one not in shared)]
-    what = " and ".join(map(str, gone))
     if not args.yes:
         if not interactive():
             raise need_answer("--yes")
-        if not confirm(f"Remove {what}?", default=False):
+        say("This removes:")
+        for one in gone:
+            say(f"  {one}")
+        if not confirm(f"Remove profile {args.name}?", default=False):
             say("Nothing was removed.")
             return 1
     for one in gone:
         files.remove(one)
-    say(f"Removed {what}.")
+        say(f"Removed {one}.")
     for one in shared:
         say(f"{one} stays: another profile may use it.")
     tell_daemon(args)
