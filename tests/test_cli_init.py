@@ -552,8 +552,8 @@ def test_mistakes_in_other_files_are_told_and_hold_nobody_up(user: User, sandbox
 def test_the_server_is_looked_for_as_the_profile_will_reach_it(user: User, sandbox: SandboxProcess) -> None:
     """By what stands in [defaults]; and a flag that is wrong is told before any other question."""
     user.profiles_d.mkdir(parents=True)
-    (user.config / "profiles.toml").write_text('[defaults]\nca_file = "/nowhere/ca.pem"\n')
-    (user.profiles_d / "new.toml").write_text('[profiles.new]\ngrant = "client_credentials"\n')
+    new = '[profiles.new]\nurl = "https://h.example"\ngrant = "personal_access_token"\ntoken = { file = "t" }\n'
+    (user.config / "profiles.toml").write_text(f'[defaults]\nca_file = "/nowhere/ca.pem"\n{new}')
     ended = user.run("init", "--url", "https://127.0.0.1:1")
     assert ended.returncode == 5
     assert "/nowhere/ca.pem" in ended.stderr

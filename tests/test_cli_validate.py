@@ -106,6 +106,16 @@ def test_only_the_new_texts_own_mistakes_are_held_against_it(user: User) -> None
     assert str(own) in {one.file for one in caught.value.mistakes}
 
 
+def test_what_a_change_breaks_in_other_files_is_held_against_it(user: User) -> None:
+    """[defaults] that another file needs: whoever takes them away is told so."""
+    own = put(user.config / "profiles.toml", '[defaults]\nurl = "https://acme.example"\n')
+    needy = put(user.profiles_d / "a.toml", "[profiles.a]\n" + GOOD.split("\n", 1)[1])
+    assert checker(user).mistakes() == ()
+    with pytest.raises(BadConfig) as caught:
+        checker(user).with_text(own, "[defaults]\n", mode=0o600)
+    assert [(one.file, one.key) for one in caught.value.mistakes] == [(str(needy), "url")]
+
+
 def test_an_own_file_may_hold_what_a_file_of_profiles_d_may_not(user: User) -> None:
     """Whatever the directory is called in which $PMCRED_CONFIG lies."""
     own = put(user.profiles_d / "own.conf", "")
