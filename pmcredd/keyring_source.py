@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from shlex import quote
+from shlex import join, quote
 
 from pmcredd.profiles import KeyringSecret
 
@@ -62,32 +62,32 @@ def explain(failure: Failure, source: KeyringSecret, environ: Mapping[str, str])
 
 
 def _sentence(failure: Failure, source: KeyringSecret) -> str:
-    entry = f'service "{source.service}", username "{source.username}"'
+    entry = join((source.service, source.username))
     because = failure.told and f": {failure.told}"
     match failure.outcome:
         case Outcome.NOT_INSTALLED:
-            return f"the keyring cannot be asked for {entry}: the Python package keyring is not installed"
+            return f"the keyring cannot be asked for its entry {entry}: the Python package keyring is not installed"
         case Outcome.NO_BUS:
-            return f"there is no keyring to ask for {entry}: pmcredd was started without a session bus ({_BUS})"
+            return f"there is no keyring to ask for the entry {entry}: pmcredd was started without a session bus"
         case Outcome.NO_KEYRING:
-            return f"there is no keyring to ask for {entry}: no program on the session bus keeps one"
+            return f"there is no keyring to ask for the entry {entry}: no program on the session bus keeps one"
         case Outcome.LOCKED:
-            return f"the keyring is locked, and nobody has unlocked it to give {entry}"
+            return f"the keyring is locked, and nobody has unlocked it for its entry {entry}"
         case Outcome.NOT_OPENED:
-            return f"the keyring cannot be opened to give {entry}{because}"
+            return f"the keyring cannot be opened for its entry {entry}{because}"
         case Outcome.SLOW:
             waits = "it may wait for somebody to unlock it"
-            return f"the keyring did not give {entry} within its time limit of {source.timeout:g} s: {waits}"
+            return f"the keyring did not give its entry {entry} within the time limit of {source.timeout:g} s: {waits}"
         case Outcome.ABSENT:
             which = failure.told and f" ({failure.told})"
-            return f"the keyring{which} has no entry for {entry}"
+            return f"the keyring{which} has no entry {entry}"
         case _:
-            return f"the keyring failed to give {entry}{because}"
+            return f"the keyring failed to give its entry {entry}{because}"
 
 
 def _mend(outcome: Outcome, source: KeyringSecret, environ: Mapping[str, str]) -> str:
     by_hand = _keyring_command(environ)
-    name = f"{quote(source.service)} {quote(source.username)}"
+    entry = join((source.service, source.username))
     match outcome:
         case Outcome.NOT_INSTALLED:
             return "pip install 'pmcredd[keyring]', or with pipx: pipx inject pmcredd keyring"
@@ -97,11 +97,11 @@ def _mend(outcome: Outcome, source: KeyringSecret, environ: Mapping[str, str]) -
             return "install gnome-keyring, KWallet or KeePassXC and log in anew, or keep the secret in a file"
         case Outcome.LOCKED | Outcome.NOT_OPENED | Outcome.SLOW:
             headless = 'read -rs p; printf %s "$p" | gnome-keyring-daemon --replace --unlock'
-            return f"{by_hand} get {name} >/dev/null, in your desktop session; or where there is none: {headless}"
+            return f"{by_hand} get {entry} >/dev/null (in your desktop session; without a desktop: {headless})"
         case Outcome.ABSENT:
-            return f"{by_hand} set {name}"
+            return f"{by_hand} set {entry}"
         case _:
-            return f"see by hand what happens: {by_hand} get {name} >/dev/null"
+            return f"see by hand what happens: {by_hand} get {entry} >/dev/null"
 
 
 def _keyring_command(environ: Mapping[str, str]) -> str:

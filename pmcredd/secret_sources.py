@@ -76,7 +76,7 @@ async def read(source: SecretSource, *, environ: Mapping[str, str], withhold: Co
             content = await _file(_credential_path(name, environ), what, guarded=False, mend=_load_credential(name))
             return _secret(content, what)
         case KeyringSecret(service, username):
-            what = f'the secret in the keyring for service "{service}", username "{username}"'
+            what = f"the secret in the keyring's entry {shlex.join((service, username))}"
             return _secret(await _keyring(source, child_environment(environ, withhold)), what)
         case _:
             assert_never(source)

@@ -57,7 +57,7 @@ async def test_an_entry_that_is_not_there_is_told_with_the_command_that_makes_it
     """Absent is not locked; the mend, run as it stands, mends it."""
     other = KeyringSecret("pmcred", "it's new", timeout=30)
     error = await refused(unlocked.environ, other)
-    assert 'has no entry for service "pmcred", username "it\'s new"' in error.sentence
+    assert f"has no entry {error.mend.removeprefix('keyring set ')}" in error.sentence
     assert "SecretService" in error.sentence
     unlocked.run(error.mend, "another")
     assert await read(other, environ=unlocked.environ) == Secret("another")
@@ -92,7 +92,7 @@ async def test_a_prompt_that_nobody_answers_ends_at_the_time_limit(locked: Deskt
     with nobody_at_the_screen(locked) as prompts:
         error = await refused(locked.environ, KeyringSecret("pmcred", "prod password", timeout=2))
         assert prompts() == 1
-    assert "within its time limit of 2 s: it may wait for somebody to unlock it" in error.sentence
+    assert "within the time limit of 2 s: it may wait for somebody to unlock it" in error.sentence
     assert "keyring get pmcred 'prod password' >/dev/null" in error.mend
     locked.unlock()
     assert await read(ENTRY, environ=locked.environ) == Secret(CANARY)
@@ -107,7 +107,7 @@ async def test_a_keyring_that_hangs_holds_nobody_beyond_the_time_limit(unlocked:
         error = await refused(unlocked.environ, KeyringSecret("pmcred", "prod password", timeout=2))
     finally:
         os.kill(keeper, signal.SIGCONT)
-    assert "within its time limit of 2 s" in error.sentence
+    assert "within the time limit of 2 s" in error.sentence
     assert await read(ENTRY, environ=unlocked.environ) == Secret(CANARY)
 
 
@@ -133,7 +133,7 @@ async def test_an_entry_that_cannot_be_a_secret_is_refused(unlocked: Desktop, co
     """As from every other source: it is never sent."""
     unlocked.run(SET, content)
     error = await refused(unlocked.environ)
-    assert 'the secret in the keyring for service "pmcred", username "prod password"' in error.sentence
+    assert "the secret in the keyring's entry pmcred 'prod password'" in error.sentence
 
 
 @needs_keyring
@@ -217,7 +217,7 @@ async def test_the_program_is_as_closed_as_the_daemon(tmp_path: Path) -> None:
         ("os.kill(os.getpid(), 9)", "failed to give"),
         ("os._exit(3)", "failed to give"),
         ("raise errors.KeyringLocked('no')", "the keyring is locked"),
-        ("raise errors.InitError('no vault')", "cannot be opened to give .*: no vault"),
+        ("raise errors.InitError('no vault')", "cannot be opened for .*: no vault"),
         ("return None", r"the keyring \(backend of ours Keyring\) has no entry"),
         ("return ''", "is empty"),
         ("return '\\udcff'", "is not UTF-8"),
@@ -257,7 +257,7 @@ async def test_a_locked_keyring_is_asked_once_for_all_who_wait(tmp_path: Path, b
         for name in ("a", "b", "c"):
             nursery.start_soon(want, name)
     assert len(log.read_text().splitlines()) == asked
-    assert all(f'username "{name}"' in sentence for name, sentence in told.items())
+    assert all(f"entry pmcred {name}" in sentence for name, sentence in told.items())
     assert len(told) == 3
     await want("a")
     assert len(log.read_text().splitlines()) == asked + 1  # asked for anew, it is looked at anew
