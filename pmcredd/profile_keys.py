@@ -235,9 +235,21 @@ SECRET_KEYS = _table(
         '"pm-prod"',
     ),
     Key(
+        "keyring",
+        Kind.TEXT,
+        "The secret is in the keyring, under this service and a username.",
+        '"pmcred"',
+    ),
+    Key(
+        "username",
+        Kind.TEXT,
+        "The username under which the keyring has it; any name that tells it from the others.",
+        '"prod-password"',
+    ),
+    Key(
         "timeout",
         Kind.SECONDS,
-        "How long the command may take, in seconds, from 1 to 600.",
+        "How long the command or the keyring may take, in seconds, from 1 to 600.",
         "60",
         default="60",
     ),

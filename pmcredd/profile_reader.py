@@ -19,6 +19,7 @@ from pmcredd.profiles import (
     EnvSecret,
     FileSecret,
     Grant,
+    KeyringSecret,
     LiteralSecret,
     Mistake,
     Profile,
@@ -32,7 +33,9 @@ from pmcredd.secret import Secret
 
 _Table = Mapping[str, object]
 _TABLES = ("daemon", "defaults", "profiles")
-_SOURCES = tuple(name for name in SECRET_KEYS if name != "timeout")
+# What may stand beside a source, and beside which.
+_BESIDE: Mapping[str, tuple[str, ...]] = {"timeout": ("command", "keyring"), "username": ("keyring",)}
+_SOURCES = tuple(name for name in SECRET_KEYS if name not in _BESIDE)
 _READABLE_BY_OTHERS = 0o044
 
 
@@ -231,15 +234,23 @@ class _Reader:
             if all(name in SECRET_KEYS for name in raw):  # else the unknown key is what was meant
                 raise Flaw("names no source", f"write one of {', '.join(_SOURCES)}: {key.name} = {key.example}")
             return None
-        if "timeout" in raw and named != ["command"]:
-            raise Flaw("has a timeout, which only a command has", "remove timeout")
-        if named[0] not in values:
+        (source,) = named
+        for name, sources in _BESIDE.items():
+            if name in raw and source not in sources:
+                raise Flaw(f"has a {name}, which only a {' or a '.join(sources)} has", f"remove {name}")
+        if source == "keyring" and "username" not in raw:
+            mend = f'write {key.name} = {{ keyring = "SERVICE", username = "NAME" }}'
+            raise Flaw("names no username, and the keyring finds nothing without one", mend)
+        if any(name in raw and name not in values for name in (source, "username")):
             return None
-        match named[0]:
+        limit = {name: values[name] for name in ("timeout",) if name in values}
+        match source:
             case "file":
                 return FileSecret(values["file"])
             case "command":
-                return CommandSecret(values["command"], **{k: v for k, v in values.items() if k == "timeout"})
+                return CommandSecret(values["command"], **limit)
+            case "keyring":
+                return KeyringSecret(values["keyring"], values["username"], **limit)
             case "env":
                 return EnvSecret(values["env"])
             case _:

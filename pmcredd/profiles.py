@@ -71,7 +71,16 @@ class CredentialSecret:
     name: str
 
 
-SecretSource = LiteralSecret | FileSecret | CommandSecret | EnvSecret | CredentialSecret
+@dataclass(frozen=True, slots=True)
+class KeyringSecret:
+    """An entry of the desktop's keyring, by what `keyring set SERVICE USERNAME` calls it; `timeout` in seconds."""
+
+    service: str
+    username: str
+    timeout: float = 60.0
+
+
+SecretSource = LiteralSecret | FileSecret | CommandSecret | EnvSecret | CredentialSecret | KeyringSecret
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +216,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z]+)://(?:(?P<userinfo>[^/?#]*)@)?(?P<authority>[^/?#@]*)(?P<path>[^?#]*)(?P<tail>.*)"
 )
-_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-\u0080-\U0010ffff]+)(?::(?P<port>[0-9]{0,5}))?")
+# Beyond ASCII everything: as a range from \u0080 up it would take milliseconds to compile.
+_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._-]|[^\x00-\x7f])+)(?::(?P<port>[0-9]{0,5}))?")
 _PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")  # RFC 3986 section 3.3
 _DOTS = re.compile(r"/(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
 _OWN_PORT = {"http": 80, "https": 443}

@@ -1,4 +1,4 @@
-"""Where a secret comes from: a file, a command, the environment, a systemd credential.
+"""Where a secret comes from: a file, a command, the environment, a systemd credential, the keyring.
 
 Whatever goes wrong there becomes a SecretUnavailable, which never contains the secret.
 """
@@ -10,18 +10,23 @@ import shlex
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from functools import partial
 from typing import assert_never
 
 import trio
 
+from pmcredd import keyring_source
+from pmcredd.keyring_source import Outcome
 from pmcredd.masking import clean
 from pmcredd.profiles import (
     CommandSecret,
     CredentialSecret,
     EnvSecret,
     FileSecret,
+    KeyringSecret,
     LiteralSecret,
     SecretSource,
     secret_flaw,
@@ -53,7 +58,8 @@ async def read(source: SecretSource, *, environ: Mapping[str, str], withhold: Co
     """Read a secret where it is now; nothing is remembered.
 
     `withhold` names the variables that hold secrets of any profile (profiles.secret_variables): a command does not
-    inherit them. Takes at most FILE_SECONDS or the command's own time limit. Raises SecretUnavailable.
+    inherit them. Takes at most FILE_SECONDS or the source's own time limit; before that of a keyring comes its turn, as
+    only one read at a time may make it ask a person. Raises SecretUnavailable.
     """
     match source:
         case LiteralSecret(value):
@@ -69,6 +75,9 @@ async def read(source: SecretSource, *, environ: Mapping[str, str], withhold: Co
             what = f'the systemd credential "{name}"'
             content = await _file(_credential_path(name, environ), what, guarded=False, mend=_load_credential(name))
             return _secret(content, what)
+        case KeyringSecret(service, username):
+            what = f"the secret in the keyring's entry {shlex.join((service, username))}"
+            return _secret(await _keyring(source, child_environment(environ, withhold)), what)
         case _:
             assert_never(source)
 
@@ -193,17 +202,30 @@ def _mend(path: str, error: OSError) -> str:
     return "put the secret into a plain file of its own"
 
 
-# Commands
+# Programs: commands and the keyring
 
 
-async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
-    program = source.argv[0]
-    process = await _start(source.argv, env)
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """How a program ended: its exit status, or None where it was killed at its time limit or for its endless output.
+
+    `left_early` tells that it had ended by then, and what it left behind kept its output open.
+    """
+
+    status: int | None
+    left_early: bool
+    output: bytes = field(repr=False)
+    complaint: bytes = field(repr=False)
+
+
+async def _run(argv: tuple[str, ...], timeout: float, env: dict[str, str]) -> _Ended:
+    """Run a program to its end, and to the end of its output. Raises OSError where it cannot be started."""
+    process = await _start(argv, env)
     assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - for mypy: both are pipes
     output, complaint = bytearray(), bytearray()
     reaped = False
     try:
-        with trio.move_on_after(source.timeout):
+        with trio.move_on_after(timeout):
             async with trio.open_nursery() as nursery:
                 silent = trio.Event()
                 nursery.start_soon(_listen, process.stderr, complaint, silent)
@@ -222,13 +244,7 @@ async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
         # Until it is reaped its process group cannot become somebody else's.
         left_early = not reaped and _has_exited(process.pid)
         await _end(process, reaped=reaped)
-    if len(output) > MAX_BYTES:
-        return bytes(output)  # the caller refuses it
-    if not reaped:
-        raise _too_slow(program, source.timeout, left_early=left_early)
-    if process.returncode:
-        raise _failed(program, process.returncode, _told(bytes(complaint), bytes(output)))
-    return bytes(output)
+    return _Ended(process.returncode if reaped else None, left_early, bytes(output), bytes(complaint))
 
 
 async def _start(argv: tuple[str, ...], env: dict[str, str]) -> trio.Process:
@@ -243,14 +259,11 @@ async def _start(argv: tuple[str, ...], env: dict[str, str]) -> trio.Process:
     )
     home = env.get("HOME") or "/"
     try:
-        try:
-            return await start(cwd=home)
-        except OSError as error:
-            if error.filename != home:
-                raise
-            return await start(cwd="/")  # a user without a usable home directory
+        return await start(cwd=home)
     except OSError as error:
-        raise _not_started(argv[0], error, env) from None
+        if error.filename != home:
+            raise
+    return await start(cwd="/")  # a user without a usable home directory
 
 
 async def _listen(stream: trio.abc.ReceiveStream, heard: bytearray, silent: trio.Event) -> None:
@@ -278,6 +291,36 @@ async def _end(process: trio.Process, *, reaped: bool) -> None:
                 await stream.aclose()
 
 
+def _told(ended: _Ended) -> str:
+    """Give the end of what a program said on stderr, fit for one line, without what it said on stdout."""
+    lines = ended.complaint.decode(errors="replace").splitlines()
+    if len(ended.complaint) == _MAX_COMPLAINT:
+        del lines[:1]  # cut: half a secret could not be told from other text
+    secrets = [Secret(line.strip()) for line in ended.output.decode(errors="replace").splitlines() if line.strip()]
+    return clean("\n".join(lines[-_LAST_LINES:]), secrets)
+
+
+# Commands
+
+# Its arguments are not told here, where they would reach the log: people do write secrets there.
+_BY_HAND = "run it by hand in a terminal, where it can ask (pmcred profile show tells the whole command)"
+
+
+async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
+    program = source.argv[0]
+    try:
+        ended = await _run(source.argv, source.timeout, env)
+    except OSError as error:
+        raise _not_started(program, error, env) from None
+    if len(ended.output) > MAX_BYTES:
+        return ended.output  # the caller refuses it
+    if ended.status is None:
+        raise _too_slow(program, source.timeout, left_early=ended.left_early)
+    if ended.status:
+        raise _failed(program, ended.status, _told(ended))
+    return ended.output
+
+
 def _not_started(program: str, error: OSError, env: Mapping[str, str]) -> SecretUnavailable:
     what = f'the command "{program}" for a secret'
     match error:
@@ -293,7 +336,7 @@ def _not_started(program: str, error: OSError, env: Mapping[str, str]) -> Secret
         case OSError(errno=errno.ENOEXEC):
             return SecretUnavailable(f"{what} is no program", "give the script a first line such as #!/bin/sh")
         case _:
-            return SecretUnavailable(f"{what} cannot be started: {error.strerror}", "run it by hand")
+            return SecretUnavailable(f"{what} cannot be started: {error.strerror}", _BY_HAND)
 
 
 def _too_slow(program: str, timeout: float, *, left_early: bool) -> SecretUnavailable:
@@ -305,20 +348,55 @@ def _too_slow(program: str, timeout: float, *, left_early: bool) -> SecretUnavai
         )
     return SecretUnavailable(
         f'the command "{program}" for a secret did not end within its time limit of {timeout:g} s and was killed',
-        "run it by hand: it may wait for somebody to unlock something, and it has no terminal here",
+        f"it may wait for somebody to unlock something, and it has no terminal here: {_BY_HAND}",
     )
 
 
 def _failed(program: str, status: int, told: str) -> SecretUnavailable:
     how = f"failed with exit status {status}" if status > 0 else f"was killed by signal {-status}"
     said = f": {told}" if told else ""
-    return SecretUnavailable(f'the command "{program}" for a secret {how}{said}', "run it by hand to see why")
+    return SecretUnavailable(f'the command "{program}" for a secret {how}{said}', _BY_HAND)
 
 
-def _told(complaint: bytes, output: bytes) -> str:
-    """Give the end of what a command said on stderr, fit for one line, without what it said on stdout."""
-    lines = complaint.decode(errors="replace").splitlines()
-    if len(complaint) == _MAX_COMPLAINT:
-        del lines[:1]  # cut: half a secret could not be told from other text
-    secrets = [Secret(line.strip()) for line in output.decode(errors="replace").splitlines() if line.strip()]
-    return clean("\n".join(lines[-_LAST_LINES:]), secrets)
+# The keyring
+
+
+@dataclass(slots=True)
+class _Keyring:
+    """All reads go one by one: the keyring asks a person for one password to unlock them all."""
+
+    turn: trio.Lock = field(default_factory=trio.Lock)
+    failures: int = 0  # reads that ended for a reason which concerns the others, too
+    failure: keyring_source.Failure | None = None  # the last of them
+
+
+_the_keyring: trio.lowlevel.RunVar[_Keyring] = trio.lowlevel.RunVar("pmcredd_keyring")
+
+
+async def _keyring(source: KeyringSecret, env: dict[str, str]) -> bytes:
+    try:
+        shared = _the_keyring.get()
+    except LookupError:
+        _the_keyring.set(shared := _Keyring())
+    failures = shared.failures
+    async with shared.turn:
+        if shared.failure and shared.failures != failures:
+            # Who waited while another read found it locked does not bring the same prompt up once more.
+            raise SecretUnavailable(*keyring_source.explain(shared.failure, source, env))
+        found = await _ask_keyring(source, env)
+        if isinstance(found, keyring_source.Failure):
+            if found.outcome in keyring_source.OF_THE_WHOLE:
+                shared.failures, shared.failure = shared.failures + 1, found
+            raise SecretUnavailable(*keyring_source.explain(found, source, env))
+        return found
+
+
+async def _ask_keyring(source: KeyringSecret, env: dict[str, str]) -> bytes | keyring_source.Failure:
+    try:
+        ended = await _run(keyring_source.command(source), source.timeout, env)
+    except OSError as error:  # an upgrade has taken our own Python away
+        return keyring_source.Failure(Outcome.FAILED, f"{sys.executable}: {error.strerror}")
+    if len(ended.output) > MAX_BYTES:
+        return ended.output  # the caller refuses it
+    outcome = keyring_source.outcome_of(ended.status)
+    return ended.output if outcome is Outcome.FOUND else keyring_source.Failure(outcome, _told(ended))

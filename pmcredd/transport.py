@@ -47,13 +47,13 @@ def open_transport(profile: Profile, target: Url) -> tuple[httpx.AsyncBaseTransp
     """Give a transport for one request, and the name of the proxy that it goes through if it does.
 
     It keeps no connection and tries nothing twice. Every request makes its own: a CA or client certificate that was
-    replaced on disk counts at once, and no TLS context grows (truststore adds the system's CAs at each handshake).
+    replaced on disk counts at once.
 
     Raises:
         Unusable: a file or the proxy that the profile names does not serve.
     """
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=0)
-    tls = trust.identified(profile)
+    tls = trust.identified(profile) if target.scheme == "https" else trust.trusting_nobody()
     url = trust.proxy_url(profile, target)
     if url is None:
         return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits), None

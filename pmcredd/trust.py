@@ -1,9 +1,11 @@
 """Whom to trust and which way to go: the TLS contexts and the proxy of a profile."""
 
 import errno
+import functools
 import os
 import ssl
 import stat
+from contextlib import suppress
 
 from pmcredd.profiles import Profile, Url
 
@@ -17,45 +19,40 @@ class Unusable(Exception):
 
 
 def trusting(profile: Profile) -> ssl.SSLContext:
-    """Make the TLS context that tells good servers from bad: TLS 1.2 or later, certificate and host name verified.
+    """Give the TLS context that tells good servers from bad: TLS 1.2 or later, certificate and host name verified.
 
     Trusted are the system's CAs, or with `ca_file` those in that file *instead*: who names his company's CA does not
     want the instance impersonated by any other. Unlike ssl.create_default_context() this never writes TLS keys to
-    $SSLKEYLOGFILE.
+    $SSLKEYLOGFILE. The context may be one that others use, too: it is not to be changed.
 
     Raises:
         Unusable: `ca_file` does not serve.
     """
-    if profile.ca_file is None:
-        return trusting_the_system()
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    mend = f"name a file with CA certificates in PEM format: pmcred profile edit {profile.name}"
-    try:
-        context.load_verify_locations(cafile=_regular(profile.ca_file))
-    except (OSError, ValueError) as error:
-        raise Unusable(f"ca_file {profile.ca_file} cannot be used: {_why(error)}", mend) from error
-    return context
+    return trusting_the_system() if profile.ca_file is None else _trusting_a_file(profile, profile.ca_file)
 
 
 def trusting_the_system() -> ssl.SSLContext:
-    """Make a TLS context with the CAs that the system (or $SSL_CERT_FILE) trusts."""
-    import truststore  # here: it is not needed to start
+    """Give the one TLS context with the CAs that the system (or $SSL_CERT_FILE) trusts now.
 
-    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
+    To read them takes 40 ms, in which nobody is answered, and 0.8 MB; so that is done again only after they changed.
+    """
+    return _system(place) if (place := _system_place()) else _read_system()
+
+
+def trusting_nobody() -> ssl.SSLContext:
+    """Give a TLS context for plain http, which needs none: should it ever be used, no server passes."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
 
 def identified(profile: Profile) -> ssl.SSLContext:
-    """Make the TLS context for the server itself: it trusts the same, and shows the profile's client certificate.
+    """Give the TLS context for the server itself: it trusts the same, and shows the profile's client certificate.
 
     Raises:
         Unusable: a file of the profile's does not serve.
     """
-    context = trusting(profile)
     if profile.client_cert is None:
-        return context
+        return trusting(profile)
+    context = _read_system() if profile.ca_file is None else _trusting_a_file(profile, profile.ca_file)
     key = profile.client_key or profile.client_cert
     try:
         # An encrypted key would make OpenSSL ask on the terminal, and the daemon would stand still.
@@ -71,6 +68,53 @@ def identified(profile: Profile) -> ssl.SSLContext:
             f"name a certificate and its private key, both in PEM format: pmcred profile edit {profile.name}",
         ) from error
     return context
+
+
+def _trusting_a_file(profile: Profile, path: str) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_verify_locations(cafile=_regular(path))
+    except (OSError, ValueError) as error:
+        raise Unusable(
+            f"ca_file {path} cannot be used: {_why(error)}",
+            f"name a file with CA certificates in PEM format: pmcred profile edit {profile.name}",
+        ) from error
+    return context
+
+
+# What tells that a file or a directory is the one that was read: its path, device, inode, size and time of change.
+_Seen = tuple[str, int, int, int, int]
+
+
+def _system_place() -> tuple[_Seen, ...]:
+    """Tell where OpenSSL finds the system's CAs, and what is there now.
+
+    Empty if it has no file of them: then they lie where only truststore knows, or in a directory, of which OpenSSL
+    reads no more than it needs.
+    """
+    paths = ssl.get_default_verify_paths()
+    found: list[_Seen] = []
+    for path in filter(None, (paths.cafile, paths.capath)) if paths.cafile else ():
+        with suppress(OSError):
+            seen = os.stat(path)
+            found.append((path, seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=1)
+def _system(_: tuple[_Seen, ...]) -> ssl.SSLContext:
+    return _read_system()
+
+
+def _read_system() -> ssl.SSLContext:
+    import truststore  # here: it is not needed to start
+
+    context = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    # truststore adds the CAs to the context below it whenever a connection is begun, every time all of them. That
+    # context, once it has them, needs nothing more.
+    return context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="localhost").context
 
 
 class _Encrypted(Exception):

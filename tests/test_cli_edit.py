@@ -74,6 +74,7 @@ def test_a_right_change_replaces_the_file_and_the_daemon_is_told(user: User) -> 
     assert ended.returncode == 0, ended.stderr
     assert daemon.requests == [b"reload"]
     assert f"Replaced {own}." in ended.stderr
+    assert ended.stderr.endswith("To try it: pmcred login prod\n")
     assert own.is_symlink()
     assert real.read_text() == PROD.replace('"in-plain-sight"', '{ env = "S" }').replace("integration", "robot")
     assert stat.S_IMODE(real.stat().st_mode) == 0o640

@@ -437,6 +437,24 @@ def test_the_sources_of_flags_are_read_for_the_test(user: User, sandbox: Sandbox
     assert files(user) == ["profiles.d/127.toml"]
 
 
+def test_no_secret_command_sees_the_secrets_of_other_profiles(user: User, sandbox: SandboxProcess) -> None:
+    """Neither one that a flag names nor one that is typed, nor the variable of the new profile itself."""
+    user.profiles_d.mkdir(parents=True)
+    other = '[profiles.o]\nurl = "https://h.example"\ngrant = "personal_access_token"\ntoken = { env = "OTHERS" }\n'
+    (user.profiles_d / "o.toml").write_text(other)
+    blind = f"sh -c 'echo ${{OTHERS:-{CLIENT_SECRET}}}${{OWN:-}}'"
+    flags = ("--url", sandbox.url, *FLAGS, "--password-env", "OWN")
+    variables = {"OTHERS": "seen", "OWN": PASSWORD}
+    ended = user.run("init", *flags, "--client-secret-command", blind, **variables)
+    assert ended.returncode == 0, ended.stderr
+    assert user.run("profile", "remove", "p", "--yes").returncode == 0
+    with init(user, *flags, **variables) as terminal:
+        terminal.answer("Keep it in [file]: ", "command")
+        terminal.answer("Command that prints the client secret: ", blind)
+        terminal.expect("It works")
+        assert terminal.end() == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "flag"),
     [
@@ -534,8 +552,8 @@ def test_mistakes_in_other_files_are_told_and_hold_nobody_up(user: User, sandbox
 def test_the_server_is_looked_for_as_the_profile_will_reach_it(user: User, sandbox: SandboxProcess) -> None:
     """By what stands in [defaults]; and a flag that is wrong is told before any other question."""
     user.profiles_d.mkdir(parents=True)
-    (user.config / "profiles.toml").write_text('[defaults]\nca_file = "/nowhere/ca.pem"\n')
-    (user.profiles_d / "new.toml").write_text('[profiles.new]\ngrant = "client_credentials"\n')
+    new = '[profiles.new]\nurl = "https://h.example"\ngrant = "personal_access_token"\ntoken = { file = "t" }\n'
+    (user.config / "profiles.toml").write_text(f'[defaults]\nca_file = "/nowhere/ca.pem"\n{new}')
     ended = user.run("init", "--url", "https://127.0.0.1:1")
     assert ended.returncode == 5
     assert "/nowhere/ca.pem" in ended.stderr

@@ -181,6 +181,21 @@ def test_the_daemons_errors_become_exit_statuses(
     assert capsys.readouterr() == ("", "pmcred: it is?[2J\n  pmcred: so\n  try: mend it?\n")
 
 
+def test_a_reload_that_is_refused_says_every_mistake_and_what_goes_on(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line for each; and that nothing was lost."""
+    refusal = b"error misconfigured\nmessage=a.toml:%20x%0Ab.toml:%20y\nhint=pmcredd%20--check\n\n"
+    with FakeDaemon(user.socket, lambda _: refusal):
+        assert main(["reload"]) == 6
+    assert capsys.readouterr().err.splitlines() == [
+        "pmcred: a.toml: x",
+        "  b.toml: y",
+        "  the daemon keeps the profiles that it has",
+        "  try: pmcredd --check",
+    ]
+
+
 def test_reload_says_what_changed(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """Only what there is, and warnings."""
     answers = [

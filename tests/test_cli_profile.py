@@ -42,6 +42,11 @@ client_secret = { env = "PM_SECRET" }
 url = "https://c.example"
 grant = "personal_access_token"
 token = { credential = "pm-token" }
+
+[profiles.ring]
+url = "https://d.example"
+grant = "personal_access_token"
+token = { keyring = "pmcred", username = "report" }
 """
 CLIENT = """\
 [profiles.cc]
@@ -110,6 +115,7 @@ def test_without_a_daemon_the_list_is_what_the_files_say(user: User, capsys: pyt
         ["PROFILE", "GENERATION", "GRANT", "URL"],
         ["envy", "3", "client_credentials", "https://b.example/pm"],
         ["sys", "4", "personal_access_token", "https://c.example"],
+        ["ring", "4", "personal_access_token", "https://d.example"],
         ["prod", "4", "password", "https://acme.processmaker.net"],
     ]
     assert err == "No daemon answers; this is what the files say.\n"
@@ -161,6 +167,7 @@ def test_show_knows_every_kind_of_source(user: User, capsys: pytest.CaptureFixtu
     for name, line in (
         ("envy", "client_secret  environment variable: PM_SECRET"),
         ("sys", "token       systemd credential: pm-token"),
+        ("ring", "token       keyring: pmcred, report"),
         ("prod", f"password       file: {user.home}/pw"),
     ):
         assert main(["profile", "show", name]) == 0
@@ -208,6 +215,7 @@ def test_add_writes_a_private_file_that_the_reader_takes(user: User, capsys: pyt
     assert capsys.readouterr().err.splitlines() == [
         f"Wrote {path}.",
         "The daemon has read the profiles again: 1 added.",
+        "To try it: pmcred get prod",
     ]
 
 
@@ -516,7 +524,8 @@ def test_remove_asks_first(user: User) -> None:
     """No is the default; yes removes."""
     main(["profile", "add", "p", *ADD, *SECRETS])
     with PseudoTerminal([PMCRED, "profile", "remove", "p"], user.environ) as terminal:
-        terminal.answer(f"Remove {user.profiles_d}/p.toml? [y/N] ", "")
+        terminal.expect(f"This removes:\n  {user.profiles_d}/p.toml\n")
+        terminal.answer("Remove profile p? [y/N] ", "")
         terminal.expect("Nothing was removed.")
         assert terminal.end() == 1
     assert (user.profiles_d / "p.toml").exists()

@@ -70,6 +70,12 @@ def test_colour_is_for_terminals_of_people_who_want_it(
     assert (paint(Cell("x", terminal.RED), colour=wanted) == "x") is not wanted
 
 
+def test_a_terminal_that_does_not_tell_its_width_gets_whole_lines() -> None:
+    """As does a pipe."""
+    assert terminal.columns(_Tty()) == 0
+    assert terminal.columns(io.StringIO()) == 0
+
+
 @pytest.fixture
 def typed(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     """What a person types; the tests of `init` type on a real terminal."""

@@ -71,7 +71,7 @@ def test_a_profile_is_found_whatever_is_wrong_with_others(user: User) -> None:
     put(user.profiles_d / "broken.toml", "[profiles.broken\n")
     for name in ("good", "other"):
         assert checker(user).find(name).proxy == "http://proxy.example:3128"
-    for name, status in (("bad", 6), ("broken", 3), ("nowhere", 3)):
+    for name, status in (("bad", 6), ("broken", 6), ("nowhere", 3)):
         with pytest.raises(Problem) as caught:
             checker(user).find(name)
         assert caught.value.exit_status == status
@@ -106,6 +106,16 @@ def test_only_the_new_texts_own_mistakes_are_held_against_it(user: User) -> None
     assert str(own) in {one.file for one in caught.value.mistakes}
 
 
+def test_what_a_change_breaks_in_other_files_is_held_against_it(user: User) -> None:
+    """[defaults] that another file needs: whoever takes them away is told so."""
+    own = put(user.config / "profiles.toml", '[defaults]\nurl = "https://acme.example"\n')
+    needy = put(user.profiles_d / "a.toml", "[profiles.a]\n" + GOOD.split("\n", 1)[1])
+    assert checker(user).mistakes() == ()
+    with pytest.raises(BadConfig) as caught:
+        checker(user).with_text(own, "[defaults]\n", mode=0o600)
+    assert [(one.file, one.key) for one in caught.value.mistakes] == [(str(needy), "url")]
+
+
 def test_an_own_file_may_hold_what_a_file_of_profiles_d_may_not(user: User) -> None:
     """Whatever the directory is called in which $PMCRED_CONFIG lies."""
     own = put(user.profiles_d / "own.conf", "")
@@ -129,9 +139,13 @@ def test_names_are_found_in_files_that_cannot_be_parsed(user: User) -> None:
     put(user.config / "profiles.toml", f"[profiles.a]\n{GOOD}[profiles.b]\ngrant = = 1\n")
     put(user.profiles_d / "c.toml", f'  [ profiles . "c.d" ]\nx = {"[" * 5000}\n')
     put(user.profiles_d / "d.toml", "profiles = 1\n")
+    put(user.profiles_d / "e.toml", "[profiles.f\n")
     assert {name: path.name for name, path in checker(user).names().items()} == {
         "a": "profiles.toml",
         "b": "profiles.toml",
         "c.d": "c.toml",
+        "c": "c.toml",
+        "f": "e.toml",
+        "e": "e.toml",
     }
     assert checker(user).file_of("b").path == str(user.config / "profiles.toml")

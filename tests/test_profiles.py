@@ -23,6 +23,7 @@ from pmcredd.profiles import (
     EnvSecret,
     FileSecret,
     Grant,
+    KeyringSecret,
     LiteralSecret,
     Mistake,
     Profile,
@@ -371,6 +372,8 @@ def test_every_key_is_read() -> None:
         ('{ command = ["./s"] }', CommandSecret(("/home/u/.config/pmcred/s",))),
         ('{ env = "S_1" }', EnvSecret("S_1")),
         ('{ credential = "pm.prod" }', CredentialSecret("pm.prod")),
+        ('{ keyring = "pmcred", username = "x y" }', KeyringSecret("pmcred", "x y")),
+        ('{ keyring = "https://h", username = "u", timeout = 5 }', KeyringSecret("https://h", "u", 5.0)),
     ],
 )
 def test_a_secret_names_its_source(written: str, source: object) -> None:
@@ -509,10 +512,15 @@ def test_what_gives_no_use_yet_is_a_warning() -> None:
             "names no source; write one of file, command, env, credential",
         ),
         (token("{ timeout = 1 }"), "token", "names no source"),
-        (token('{ keyring = "t" }'), "token.keyring", "unknown key"),
+        (token('{ vault = "t" }'), "token.vault", "unknown key"),
+        (token('{ keyring = "t" }'), "token", 'write token = { keyring = "SERVICE", username = "NAME" }'),
+        (token('{ keyring = "t", username = "" }'), "token.username", "is empty"),
+        (token('{ keyring = 1, username = "u" }'), "token.keyring", "must be a string"),
         (token('{ comand = ["t"] }'), "token.comand", "did you mean command?"),
         (token('{ file = "/t", env = "T" }'), "token", "names 2 sources: file, env"),
-        (token('{ file = "/t", timeout = 1 }'), "token", "only a command has"),
+        (token('{ file = "/t", timeout = 1 }'), "token", "only a command or a keyring has"),
+        (token('{ file = "/t", username = "u" }'), "token", "only a keyring has"),
+        (token('{ username = "u" }'), "token", "names no source"),
         (token("{ file = 1 }"), "token.file", "must be a string"),
         (
             token('{ command = "pass x" }'),
@@ -657,8 +665,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
         [CANARY, f" {CANARY}", "https://h", "password", "personal_access_token", "none", "~", "~/x", "/x"]
     ),
     lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from([*SECRET_KEYS, "keyring", "x"]), inner, max_size=3)
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*SECRET_KEYS, "x"]), inner, max_size=3)
     ),
     max_leaves=4,
 )
@@ -746,8 +753,10 @@ def test_the_example_of_each_key_is_good(name: str) -> None:
 @pytest.mark.parametrize("name", SECRET_KEYS)
 def test_the_example_of_each_source_is_good(name: str) -> None:
     """Also those of the sources of secrets."""
-    command = "command = ['x'], " if name == "timeout" else ""
-    assert profile(token(f"{{ {command}{name} = {SECRET_KEYS[name].example} }}")).token
+    beside = {"timeout": "command = ['x'], ", "username": "keyring = 'x', ", "keyring": "username = 'x', "}.get(
+        name, ""
+    )
+    assert profile(token(f"{{ {beside}{name} = {SECRET_KEYS[name].example} }}")).token
 
 
 # The documentation

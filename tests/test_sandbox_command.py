@@ -20,6 +20,7 @@ from support.sandbox import sandbox_process
 from pmcredd.profile_reader import read_config
 from pmcredd.profiles import SourceFile
 from pmcredd.sandbox import command
+from pmcredd.sandbox.faults import Fault
 from pmcredd.sandbox.greeting import READY, greeting, profiles_toml, ready_line
 from pmcredd.sandbox.instances import PASSWORD, Sandbox
 from pmcredd.sandbox.settings import Settings
@@ -83,6 +84,9 @@ class TestOptions:
             personal_lifetime=172800.0,
         )
         assert parse("--throttle", "5").throttle == 5
+        assert (parse("--clock-offset", "10m").clock_offset, parse("--clock-offset=-2m").clock_offset) == (600, -120)
+        faults = parse("--fault", "lose-answer:3", "--fault", "503@10%").faults
+        assert faults == (Fault("lose-answer", count=3), Fault("503", percent=10.0))
 
     @pytest.mark.parametrize(
         ("option", "value", "told"),
@@ -95,6 +99,9 @@ class TestOptions:
             ("--token-lifetime", "0s", "a lifetime is longer than nothing"),
             ("--throttle", "0", "a number of requests a minute, or off"),
             ("--throttle", "many", "a number of requests a minute, or off"),
+            ("--clock-offset", "soon", "not a length of time"),
+            ("--clock-offset", "9999d", "a clock is off by ten years at most"),
+            ("--fault", "explode", "no such fault: explode: there are lose-request, lose-answer"),
         ],
     )
     def test_nonsense_is_a_usage_error(
@@ -136,12 +143,27 @@ class TestGreeting:
 
 
 class TestProcess:
+    def test_faults_and_clock_from_the_command_line(self) -> None:
+        """They hold from the first request on; requests turn them while it runs."""
+        with sandbox_process("--fault", "503:1", "--clock-offset=-10m") as sandbox:
+            assert [login(sandbox.url) for _ in range(2)] == [503, 200]
+            sandbox.fault("500:1", "429=5s,username=other")
+            assert [login(sandbox.url) for _ in range(2)] == [500, 200]
+            assert sandbox.faults() == ["429=5s,username=other"]
+            sandbox.clear_faults()
+            assert sandbox.faults() == []
+            assert [row["fault"] for row in sandbox.log()] == ["503", "", "500", ""]
+            assert [row["seq"] for row in sandbox.log(after=2)] == [3, 4]
+            now = sandbox.change(clock_offset=None)["now"]
+            assert isinstance(now, float)
+            assert now > min(float(str(row["time"])) for row in sandbox.log())
+
     def test_it_serves_until_it_is_told_to_end(self) -> None:
         """The first line has the URL; options, switch and log work from outside; SIGTERM ends it with 0."""
         with sandbox_process("--throttle", "2") as sandbox:
             assert [login(sandbox.url) for _ in range(3)] == [200, 200, 429]
             assert sandbox.revoke(all=True) == 2
-            assert [row["status"] for row in sandbox.log()] == [200, 200]
+            assert [row["status"] for row in sandbox.log()] == [200, 200, 429]
             assert sandbox.url in sandbox.profiles_toml()
         assert sandbox.process.returncode == 0
 

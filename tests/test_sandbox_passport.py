@@ -23,7 +23,7 @@ from pmcredd.sandbox.instances import (
 )
 from pmcredd.sandbox.passport import dialect, redirect_matches
 from pmcredd.sandbox.settings import Settings
-from pmcredd.sandbox.world import Client
+from pmcredd.sandbox.world import Client, digest
 
 NOON = 1755172800.0
 DEMO = USERS[0]
@@ -523,7 +523,8 @@ class TestThrottle:
         third = await post(state, LOGIN)
         assert (third.status_code, third.json()) == (429, {"message": "Too Many Attempts."})
         assert (third.headers["retry-after"], third.headers["x-ratelimit-reset"]) == ("50", str(int(NOON) + 60))
-        assert len(state.journal.notes()) == 2
+        assert [note.status for note in state.journal.notes()] == [200, 401, 429]
+        assert [note.acted for note in state.journal.notes()] == [True, False, False]
 
     @pytest.mark.parametrize(
         ("accept", "kind"),
@@ -552,14 +553,39 @@ class TestJournal:
         new = (await post(state, refresh_form(old["refresh_token"]))).json()
         await post(state, {**LOGIN, "grant_type": "s3cr3t", "client_id": "s3cr3t"})
         first, second, third = state.journal.notes()
-        names = {
-            name: hashlib.sha256(pair[name].encode()).hexdigest()[:16]
+        was, now = (
+            {name: hashlib.sha256(pair[name].encode()).hexdigest()[:16] for name in ("access_token", "refresh_token")}
             for pair in (old, new)
-            for name in ("access_token", "refresh_token")
-        }
-        old_refresh = hashlib.sha256(old["refresh_token"].encode()).hexdigest()[:16]
+        )
         assert (first.generation, first.grant, first.client_id, first.status) == (4, "password", "2", 200)
-        assert first.issued_refresh == second.spent == old_refresh
-        assert (second.issued, second.issued_refresh) == (names["access_token"], names["refresh_token"])
+        assert first.issued_refresh == second.spent == was["refresh_token"]
+        assert first.issued == second.revoked == was["access_token"]
+        assert (second.issued, second.issued_refresh) == (now["access_token"], now["refresh_token"])
+        assert [note.username for note in (first, second, third)] == ["demo", "demo", "?"]
+        assert [note.acted for note in (first, second, third)] == [True, True, False]
         assert (third.grant, third.client_id, third.status) == ("?", "?", 400)
         assert third.error == "unsupported_grant_type"
+
+    async def test_a_refused_request_says_what_was_presented(self) -> None:
+        """A refresh token spent twice, and a code that is used up, are recognised by their fingerprints."""
+        state = box()
+        pair = (await post(state, LOGIN)).json()
+        code = state.pm4.issue_code(CODE, DEMO, redirect_uri=None).reveal()
+        for form in (refresh_form(pair["refresh_token"]), redeem(code), redeem("x"), refresh_form("y")):
+            await post(state, form)
+            await post(state, form)
+        told = [(note.spent, note.username, note.acted) for note in state.journal.notes()[1:]]
+        names = [digest(text)[:16] for text in (pair["refresh_token"], code, "x", "y")]
+        assert told == [
+            *((names[0], "demo", True), (names[0], "demo", False)),
+            *((names[1], "demo", True), (names[1], "demo", False)),
+            *[(name, "?", False) for name in names[2:] for _ in range(2)],
+        ]
+
+    async def test_the_token_of_a_user_who_is_gone(self) -> None:
+        """It refreshes as ever, in nobody's name."""
+        state = box()
+        pair = (await post(state, LOGIN)).json()
+        state.pm4.delete_user(DEMO.id)
+        await post(state, refresh_form(pair["refresh_token"]))
+        assert [(note.username, note.acted) for note in state.journal.notes()] == [("demo", True), ("?", True)]

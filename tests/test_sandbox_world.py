@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from pmcredd.sandbox.instances import CODE, PASSWORD, PERSONAL, PM3_CLIENT, USERS, Sandbox, fake_secret
-from pmcredd.sandbox.journal import Journal, Note
+from pmcredd.sandbox.journal import KEPT, Journal, Note
 from pmcredd.sandbox.settings import Settings
 from pmcredd.sandbox.throttle import Throttle
 from pmcredd.sandbox.world import Client, Issued, World, digest, year_after
@@ -404,15 +404,37 @@ class TestJournal:
         assert lines[0].partition(" ")[2] == f"{head} refresh={refresh.fingerprint()}"
         assert lines[1].partition(" ")[2] == "PM3 ? client=? 400 invalid_request"
         assert [note.time for note in journal.notes()] == [NOON, NOON]
-        assert access.reveal() not in json.dumps(journal.as_json())
+        assert access.reveal() not in json.dumps(journal.since(0, 9))
 
     def test_it_does_not_grow_for_ever(self) -> None:
-        """Only the last ten thousand requests are remembered."""
+        """Only the last requests are remembered, 100,000 at least; what fell off is a gap that a reader can see."""
+        assert KEPT >= 100_000
         journal = Journal(Clock())
-        for number in range(10_001):
-            journal.add(Note(4, client_id=str(number)))
-        assert len(journal.notes()) == 10_000
-        assert journal.notes()[0].client_id == "1"
+        for _ in range(KEPT + 5):
+            journal.add(Note(4))
+        assert len(journal.notes()) == KEPT
+        assert [row["seq"] for row in journal.since(0, 2)] == [6, 7]
+
+    @given(count=st.integers(0, 30), limit=st.integers(1, 10))
+    def test_it_is_read_in_pages(self, count: int, limit: int) -> None:
+        """Reading on after the last seq gives every request once, in order; then nothing."""
+        journal = Journal(Clock())
+        for _ in range(count):
+            journal.add(Note(4))
+        seen: list[object] = []
+        while page := journal.since(len(seen), limit):
+            assert len(page) <= limit
+            assert page[0]["seq"] == len(seen) + 1
+            seen += [row["seq"] for row in page]
+        assert seen == list(range(1, count + 1))
+        times = [note.monotonic for note in journal.notes()]
+        assert times == sorted(times)
+
+    def test_a_lost_answer_is_told_in_the_line(self) -> None:
+        """People see which fault struck."""
+        lines: list[str] = []
+        Journal(Clock(), lines.append).add(Note(4, status=0, fault="delay-request lose-answer", lost=True))
+        assert lines[0].endswith(" PM4 ? client=? 0 fault=delay-request+lose-answer lost")
 
 
 class TestPeople:

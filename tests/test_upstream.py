@@ -27,7 +27,7 @@ from support import hostile
 from support.hostile import Behaviour, Conversation
 from support.hostile import hostile as serving
 
-from pmcredd import oauth
+from pmcredd import oauth, trust
 from pmcredd.oauth import Answer, TokenRequest
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
@@ -338,6 +338,44 @@ async def test_a_replaced_ca_file_counts_at_once(authority: trustme.CA, ca_file:
         assert isinstance(await upstream.send(profile, _request_for(profile)), NotSent)
         authority.cert_pem.write_to_path(ca_file)
         assert isinstance(await upstream.send(profile, _request_for(profile)), Answer)
+
+
+async def test_the_system_s_store_is_read_once_and_after_a_change(
+    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading it stops the daemon for 40 ms: requests share one reading, and a change of the file counts at once."""
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    upstream = Upstream()
+    async with serving(_answering, tls=_server_context(authority.issue_cert("127.0.0.1"))) as server:
+        profile = _profile_for(f"https://127.0.0.1:{server.port}")
+        assert isinstance(await upstream.send(profile, _request_for(profile)), Answer)
+        first = trust.trusting_the_system()
+        assert isinstance(await upstream.send(profile, _request_for(profile)), Answer)
+        assert trust.trusting_the_system() is first
+
+        new = Path(ca_file).with_name("new.pem")
+        trustme.CA().cert_pem.write_to_path(new)
+        new.replace(ca_file)
+        assert isinstance(await upstream.send(profile, _request_for(profile)), NotSent)
+
+
+def test_a_client_certificate_is_nobody_else_s(
+    authority: trustme.CA, ca_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A profile with a client certificate has a TLS context of its own: other profiles must not show it."""
+    monkeypatch.setenv("SSL_CERT_FILE", ca_file)
+    mine = replace(
+        _profile_for("https://pm.example"),
+        client_cert=_pem(authority.issue_cert("me@example.com"), tmp_path / "me.pem"),
+    )
+    assert trust.identified(mine) is not trust.identified(replace(mine, client_cert=None))
+    assert trust.identified(mine) is not trust.identified(mine)
+
+
+def test_a_store_in_a_place_of_its_own_is_read_every_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where OpenSSL knows of no file of CAs, nothing would tell that they changed: none are kept."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nothing.pem"))
+    assert trust.trusting_the_system() is not trust.trusting_the_system()
 
 
 NOW = datetime.now(UTC)

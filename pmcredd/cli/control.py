@@ -4,10 +4,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
+from pmcredd.cli.problem import Problem
 from pmcredd.cli.terminal import say
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
+
+_MISCONFIGURED = 6  # exit status
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,7 +22,13 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def _reload(args: argparse.Namespace) -> int:
-    for warning in ask.reload(args):
+    try:
+        warnings = ask.reload(args)
+    except Problem as problem:
+        if problem.exit_status == _MISCONFIGURED:
+            problem.message += "\nthe daemon keeps the profiles that it has"
+        raise
+    for warning in warnings:
         say(f"  warning: {warning}")
     return 0
 

@@ -3,7 +3,9 @@
 Each errand has an event loop of its own, which Ctrl-C ends.
 """
 
+import contextlib
 import os
+import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
@@ -28,7 +30,7 @@ def try_out(profile: Profile, known: Mapping[str, Secret], withhold: Collection[
     """Try a profile, with the secrets that are `known`; `withhold` as in `try_profile`."""
 
     def attempt(upstream: Upstream) -> Awaitable[Works | Failed]:
-        return try_profile(upstream, profile, known, os.environ, withhold=withhold)
+        return try_profile(upstream, profile, known, _environ(), withhold=withhold)
 
     return run_async(lambda: _with_upstream(attempt))
 
@@ -36,7 +38,7 @@ def try_out(profile: Profile, known: Mapping[str, Secret], withhold: Collection[
 def read_command(argv: Sequence[str], withhold: Collection[str]) -> Secret:
     """Read the secret that a command prints. Raises SecretUnavailable."""
     source = CommandSecret(tuple(argv))
-    return run_async(lambda: secret_sources.read(source, environ=os.environ, withhold=withhold))
+    return run_async(lambda: secret_sources.read(source, environ=_environ(), withhold=withhold))
 
 
 def run_async(work: Callable[[], Awaitable[T]]) -> T:
@@ -48,6 +50,17 @@ def run_async(work: Callable[[], Awaitable[T]]) -> T:
         if group.subgroup(KeyboardInterrupt):
             raise KeyboardInterrupt from None
         raise
+
+
+def _environ() -> Mapping[str, str]:
+    """Give the environment for secret commands: they may ask on the terminal of the person who runs us.
+
+    They have no terminal of their own (a daemon has none), but gpg-agent asks on the one that GPG_TTY names.
+    """
+    if "GPG_TTY" not in os.environ and sys.stdin.isatty():
+        with contextlib.suppress(OSError):  # a terminal that has no name in this container
+            return {**os.environ, "GPG_TTY": os.ttyname(sys.stdin.fileno())}
+    return os.environ
 
 
 async def _with_upstream(work: Callable[[Upstream], Awaitable[T]]) -> T:

@@ -24,6 +24,7 @@ from pmcredd.profiles import (
     CredentialSecret,
     EnvSecret,
     FileSecret,
+    KeyringSecret,
     LiteralSecret,
     Mistake,
     Profile,
@@ -217,6 +218,8 @@ def source_for_people(source: SecretSource) -> str:
             return f"environment variable: {variable}"
         case CredentialSecret(name):
             return f"systemd credential: {name}"
+        case KeyringSecret(service, username):
+            return f"keyring: {service}, {username}"
 
 
 def _add(args: argparse.Namespace) -> int:
@@ -229,13 +232,15 @@ def _add(args: argparse.Namespace) -> int:
     draft.write(os.environ)
     path = draft.path(os.environ)
     say(f"Wrote {path}.")
-    tell_daemon(args, path)
+    if tell_daemon(args, path) is Told.READ:
+        say(f"To try it: pmcred get {name}")
     return 0
 
 
 def _edit(args: argparse.Namespace) -> int:
-    if changed := edit.edit(os.environ, ask.name_of(args)):
-        tell_daemon(args, changed)
+    name = ask.name_of(args)
+    if (changed := edit.edit(os.environ, name)) and tell_daemon(args, changed) is Told.READ:
+        say(f"To try it: pmcred login {name}")
     return 0
 
 
@@ -251,16 +256,18 @@ def _remove(args: argparse.Namespace) -> int:
     secrets = _own_secrets(args.name)
     shared = [one for one in secrets if _used_elsewhere(checker, path, one)]
     gone = [path, *(one for one in secrets if one not in shared)]
-    what = " and ".join(map(str, gone))
     if not args.yes:
         if not interactive():
             raise need_answer("--yes")
-        if not confirm(f"Remove {what}?", default=False):
+        say("This removes:")
+        for one in gone:
+            say(f"  {one}")
+        if not confirm(f"Remove profile {args.name}?", default=False):
             say("Nothing was removed.")
             return 1
     for one in gone:
         files.remove(one)
-    say(f"Removed {what}.")
+        say(f"Removed {one}.")
     for one in shared:
         say(f"{one} stays: another profile may use it.")
     tell_daemon(args)

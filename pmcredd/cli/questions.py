@@ -100,5 +100,6 @@ def _line(prompt: str) -> str:
     sys.stderr.flush()
     line = sys.stdin.readline()
     if not line:
+        say()  # what is told next begins a line
         raise EOFError
     return line.strip()

@@ -109,7 +109,7 @@ class Checker:
 
     def names(self) -> Mapping[str, Path]:
         """Give the file of each profile, also of those with mistakes."""
-        return {name: Path(file.path) for file in self.files for name in _names(file.text)}
+        return {name: Path(file.path) for file in self.files for name in _names(file)}
 
     def file_of(self, name: str) -> SourceFile:
         """Find the file in which a profile stands, even if it cannot be parsed at the moment.
@@ -119,7 +119,7 @@ class Checker:
 
         """
         for file in self.files:
-            if name in _names(file.text):
+            if name in _names(file):
                 return file
         if self.unreadable:  # it may well stand in one of those
             raise misconfigured(self.unreadable)
@@ -150,9 +150,11 @@ def _without(file: SourceFile, mistakes: Iterable[Mistake]) -> SourceFile | None
     return replace(file, text=tomli_w.dumps(tables)) if len(tables["profiles"]) < len(profiles) else None
 
 
-def _names(text: str) -> list[str]:
+def _names(file: SourceFile) -> list[str]:
     try:
-        profiles = tomllib.loads(text).get("profiles")
+        profiles = tomllib.loads(file.text).get("profiles")
     except (tomllib.TOMLDecodeError, RecursionError, ValueError):
-        return re.findall(r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9._-]+?)["']?\s*\]""", text, re.MULTILINE)
+        header = r"""^\s*\[\s*profiles\s*\.\s*["']?([A-Za-z0-9._-]+?)["']?\s*(?:\]|$)"""
+        stem = [Path(file.path).stem] if file.ours else []  # what pmcred called it
+        return list(dict.fromkeys(re.findall(header, file.text, re.MULTILINE) + stem))
     return list(profiles) if isinstance(profiles, dict) else []

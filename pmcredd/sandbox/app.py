@@ -1,54 +1,82 @@
 """The HTTP face of the sandbox: Starlette routes that turn requests into plain values and replies into responses."""
 
-import json
 from collections.abc import Callable
+from email.utils import formatdate
 
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pmcredd.sandbox import api, passport, pm3
-from pmcredd.sandbox.inbound import Inbound, Reply, html_reply, json_reply
+from pmcredd.sandbox import api, mishap, passport, pm3, switches
+from pmcredd.sandbox.faults import Ending, Target
+from pmcredd.sandbox.hang_up import HangUp
+from pmcredd.sandbox.inbound import Inbound, Reply, html_reply
 from pmcredd.sandbox.instances import Sandbox
-from pmcredd.sandbox.world import digest
+from pmcredd.sandbox.journal import Note
+from pmcredd.sandbox.mishap import Door
+from pmcredd.sandbox.recognise import recognise_bearer
 
 _MOST_BYTES = 1_000_000
 
-Answer = Callable[[Sandbox, Inbound, dict[str, str]], Reply]
+Answer = Callable[[Sandbox, Inbound], Reply]
+Find = Callable[[Sandbox, Inbound, dict[str, str]], Door | Reply]
 
 
 def create_app(sandbox: Sandbox) -> Starlette:
     """Make the ASGI application of one sandbox; it holds no state beside it."""
 
-    def route(path: str, answer: Answer, method: str | None = None) -> Route:
+    def route(path: str, find: Find, method: str | None = None) -> Route:
         async def endpoint(request: Request) -> Response:
             try:
                 inbound = await _read(request)
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody is there to read it
             if inbound is None:
-                return _send(html_reply(413, "Payload Too Large"))
-            # Faults on demand belong here: every request passes, before it is acted on and after.
-            return _send(answer(sandbox, inbound, dict(request.path_params)))
+                return send(html_reply(413, "Payload Too Large"), Ending.WHOLE)
+            found = find(sandbox, inbound, dict(request.path_params))
+            if isinstance(found, Reply):
+                return send(found, Ending.WHOLE)
+            return send(*await mishap.pass_through(sandbox, inbound, found))
 
         made = Route(path, endpoint, methods=[method] if method is not None else None)
         if method is None:
             made.methods = None  # every method there is: what a wrong one gets is part of the look-alike
         return made
 
+    def switch(path: str, method: str, answer: Answer) -> Route:
+        return route(f"/_sandbox/{path}", lambda state, request, _: answer(state, request), method)
+
+    def send(reply: Reply, ending: Ending) -> Response:
+        if ending is Ending.NOTHING:
+            return HangUp()
+        # The server's Date is the sandbox's to tell: its clock may be off.
+        reply = reply.plus(("date", formatdate(sandbox.now(), usegmt=True)))
+        if ending is Ending.HALF:
+            return HangUp(reply)
+        response = Response(reply.body, reply.status)
+        for name, value in reply.headers:
+            response.headers[name] = value
+        return response
+
     def broken(request: Request, _: Exception) -> Response:
-        return _send(api.server_error(_without_body(request)))
+        return send(api.server_error(_without_body(request)), Ending.WHOLE)
 
     routes = [
-        route("/_sandbox/revoke", _revoke, "POST"),
-        route("/_sandbox/log", _log, "GET"),
         route("/oauth/token", _token),
         route("/oauth/token/refresh", _not_a_refresh),
         route("/oauth/authorize", _authorize),
         route("/{workspace}/oauth2/token", _pm3_token),
         route("/{workspace}/oauth2/authorize", _pm3_authorize),
         route("/api/1.0/{path:path}", _api),
+        switch("revoke", "POST", switches.revoke),
+        switch("log", "GET", switches.see_log),
+        switch("faults", "GET", switches.see_faults),
+        switch("faults", "POST", switches.add_faults),
+        switch("faults", "DELETE", switches.clear_faults),
+        switch("settings", "GET", switches.see_settings),
+        switch("settings", "POST", switches.change_settings),
+        switch("code", "POST", switches.issue_code),
         route("/{path:path}", _web),
     ]
     app = Starlette(routes=routes, exception_handlers={Exception: broken})
@@ -75,25 +103,24 @@ def _without_body(request: Request) -> Inbound:
     return Inbound(request.method, request.url.path, headers, b"", request.url.query, address)
 
 
-def _send(reply: Reply) -> Response:
-    response = Response(reply.body, reply.status)
-    for name, value in reply.headers:
-        response.headers[name] = value
-    return response
-
-
 # -- ProcessMaker 4
 
 
-def _token(sandbox: Sandbox, request: Inbound, _: dict[str, str]) -> Reply:
+def _token(sandbox: Sandbox, request: Inbound, _: dict[str, str]) -> Door | Reply:
     if request.method != "POST":
         return passport.wrong_method(request)
-    verdict = sandbox.throttle.hit(request.address)
-    if verdict is not None and verdict.refused:
-        return passport.too_many(request).plus(*verdict.headers())
-    reply, note = passport.answer(sandbox.pm4, sandbox.dialect, request)
-    sandbox.journal.add(note)
-    return reply if verdict is None else reply.plus(*verdict.headers())
+
+    def describe() -> Note:
+        return passport.describe(sandbox.pm4, request)
+
+    def act() -> tuple[Reply, Note]:
+        verdict = sandbox.throttle.hit(request.address)
+        if verdict is not None and verdict.refused:
+            return passport.too_many(request).plus(*verdict.headers()), describe()
+        reply, note = passport.answer(sandbox.pm4, sandbox.dialect, request)
+        return (reply if verdict is None else reply.plus(*verdict.headers())), note
+
+    return Door(Target.TOKEN, describe, act)
 
 
 def _not_a_refresh(_: Sandbox, request: Inbound, __: dict[str, str]) -> Reply:
@@ -108,11 +135,20 @@ def _authorize(_: Sandbox, __: Inbound, ___: dict[str, str]) -> Reply:
     return Reply(501, (("content-type", "text/plain; charset=UTF-8"),), note)
 
 
-def _api(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Reply:
+def _api(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Door:
     first, _, rest = parameters["path"].partition("/")
-    if first == sandbox.settings.workspace:
-        return pm3.api(sandbox.pm3, request, rest.strip("/"))
-    return api.answer(sandbox.pm4, sandbox.dialect, request, parameters["path"])
+    three = first == sandbox.settings.workspace
+
+    def describe() -> Note:
+        generation, world = (3, sandbox.pm3) if three else (4, sandbox.pm4)
+        return recognise_bearer(generation, world, request.bearer(any_case=three))
+
+    def act() -> tuple[Reply, None]:
+        if three:
+            return pm3.api(sandbox.pm3, request, rest.strip("/")), None
+        return api.answer(sandbox.pm4, sandbox.dialect, request, parameters["path"]), None
+
+    return Door(Target.API, describe, act)
 
 
 def _web(_: Sandbox, request: Inbound, __: dict[str, str]) -> Reply:
@@ -126,46 +162,17 @@ def _web(_: Sandbox, request: Inbound, __: dict[str, str]) -> Reply:
 # -- ProcessMaker 3
 
 
-def _pm3_token(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Reply:
+def _pm3_token(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Door | Reply:
     if parameters["workspace"] != sandbox.settings.workspace:
         return pm3.not_found()
-    reply, note = pm3.answer(sandbox.pm3, request)
-    sandbox.journal.add(note)
-    return reply
+    return Door(
+        Target.TOKEN,
+        describe=lambda: pm3.describe(sandbox.pm3, request),
+        act=lambda: pm3.answer(sandbox.pm3, request),
+    )
 
 
 def _pm3_authorize(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Reply:
     if parameters["workspace"] != sandbox.settings.workspace:
         return pm3.not_found()
     return _authorize(sandbox, request, parameters)
-
-
-# -- the switches
-
-
-def _log(sandbox: Sandbox, _: Inbound, __: dict[str, str]) -> Reply:
-    return json_reply(200, sandbox.journal.as_json())
-
-
-def _revoke(sandbox: Sandbox, request: Inbound, _: dict[str, str]) -> Reply:
-    """Revoke now: {"token": ...}, {"fingerprint": ...}, or {"all": "access" | "refresh" | "both" | true}."""
-    try:
-        order = json.loads(request.body)
-    except ValueError:
-        order = None
-    match order:
-        case {"token": str(token)} if token:
-            hit = sum(world.revoke_named(digest(token)) for world in (sandbox.pm4, sandbox.pm3))
-        case {"fingerprint": str(name)} if _is_fingerprint(name):
-            hit = sum(world.revoke_named(name) for world in (sandbox.pm4, sandbox.pm3))
-        case {"all": True | "access" | "refresh" | "both" as kind}:
-            access, refresh = kind != "refresh", kind in ("refresh", "both")
-            hit = sum(world.revoke_all(access=access, refresh=refresh) for world in (sandbox.pm4, sandbox.pm3))
-        case _:
-            help_text = 'send JSON: {"token": "..."}, {"fingerprint": "16 hex digits"} or {"all": true}'
-            return json_reply(400, {"error": help_text})
-    return json_reply(200, {"revoked": hit})
-
-
-def _is_fingerprint(name: str) -> bool:
-    return len(name) == 16 and all(digit in "0123456789abcdef" for digit in name)

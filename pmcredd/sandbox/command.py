@@ -1,14 +1,14 @@
 """The sandbox as a command: its options, and running it until a signal comes."""
 
 import argparse
-import math
 import os
 import signal
 import sys
-from typing import TextIO
+from collections.abc import Callable
+from typing import TextIO, TypeVar
 
-from pmcredd import wire
-from pmcredd.sandbox.settings import Settings
+from pmcredd.sandbox.faults import parse_fault
+from pmcredd.sandbox.settings import Settings, read_lifetime, read_offset, read_throttle
 
 EXTRA_MISSING = "pmcred sandbox needs the extra: pip install 'pmcredd[sandbox]'"
 _DEFAULTS = Settings()
@@ -38,15 +38,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{name}-lifetime",
             metavar="TIME",
-            type=_lifetime,
+            type=_typed(read_lifetime),
             help=f"{what}: 30s, 8h, 2d (default: as the real ones)",
         )
     parser.add_argument(
         "--throttle",
         metavar="N|off",
-        type=_throttle,
+        type=_typed(read_throttle),
         default=_DEFAULTS.throttle,
         help="requests a minute from one address to the token endpoint of ProcessMaker 4 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--clock-offset",
+        metavar="TIME",
+        type=_typed(read_offset),
+        default=_DEFAULTS.clock_offset,
+        help="the servers' clocks are ahead by so much: 10m; or behind: --clock-offset=-10m",
+    )
+    parser.add_argument(
+        "--fault",
+        metavar="FAULT",
+        action="append",
+        type=_typed(parse_fault),
+        default=[],
+        help="what goes wrong, KIND[=TIME][:COUNT][@PERCENT%%][,NAME=VALUE]...: lose-answer:3 loses the next three "
+        "answers after acting, 503@10%% refuses every tenth request; may be given again (see docs/sandbox.md)",
     )
     parser.add_argument("--quiet", action="store_true", help="print the first line only, and log no requests")
 
@@ -61,6 +77,8 @@ def settings_of(args: argparse.Namespace) -> Settings:
         refresh_lifetime=args.refresh_lifetime,
         personal_lifetime=args.personal_lifetime,
         throttle=args.throttle,
+        clock_offset=args.clock_offset,
+        faults=tuple(args.fault),
     )
 
 
@@ -154,19 +172,16 @@ def _workspace(text: str) -> str:
     return text
 
 
-def _lifetime(text: str) -> float:
-    try:
-        seconds = wire.parse_duration(text)
-    except wire.BadLine as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError("a lifetime is longer than nothing")
-    return seconds
+_T = TypeVar("_T")
 
 
-def _throttle(text: str) -> int | None:
-    if text == "off":
-        return None
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1_000_000):
-        raise argparse.ArgumentTypeError("a number of requests a minute, or off")
-    return int(text)
+def _typed(read: Callable[[str], _T]) -> Callable[[str], _T]:
+    """Let argparse tell what is wrong with a value: of a plain ValueError it keeps the text to itself."""
+
+    def read_argument(text: str) -> _T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return read_argument

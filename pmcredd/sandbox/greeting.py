@@ -55,6 +55,7 @@ def greeting(url: str, sandbox: Sandbox) -> str:
         profiles_toml(url, sandbox),
         "kill a token now:   curl --json '{\"all\": true}' " + f"{url}/_sandbox/revoke",
         f"see what was asked: curl {url}/_sandbox/log",
+        'lose an answer:      curl --json \'{"faults": ["lose-answer:1"]}\' ' + f"{url}/_sandbox/faults",
         "Ctrl-C ends it; nothing is kept.",
     ]
     return "\n".join(lines)

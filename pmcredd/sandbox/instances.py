@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from pmcredd.sandbox.faults import Faults
 from pmcredd.sandbox.journal import Journal
 from pmcredd.sandbox.mint import Entropy, OpaqueMint, PassportMint
 from pmcredd.sandbox.passport import dialect
@@ -45,9 +46,10 @@ PM3_CLIENTS: Final = (PM3_CLIENT, PM3_LIMITED)
 
 
 class Sandbox:
-    """Both instances, the throttle before the token endpoint of ProcessMaker 4, and the journal of both.
+    """Both instances, the throttle before the token endpoint of ProcessMaker 4, and the faults and journal of both.
 
-    `clock` gives unix time; `tell` takes each journal line as it is written. ValueError for a release that never was.
+    `clock` gives the true unix time; `tell` takes each journal line as it is written. ValueError for a release that
+    never was.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class Sandbox:
         entropy: Entropy = os.urandom,
         tell: Callable[[str], None] | None = None,
     ) -> None:
-        self.settings = settings
+        self._clock = clock
         self.dialect = dialect(settings.version, passport_13=settings.passport_13)
         mint = PassportMint(
             entropy, float_times=self.dialect.float_times, client_as_subject=self.dialect.client_as_subject
@@ -66,21 +68,38 @@ class Sandbox:
         self.pm4 = World(
             users=USERS,
             clients=CLIENTS,
-            rules=_with_lifetimes(PASSPORT_RULES, settings),
+            rules=PASSPORT_RULES,
             mint=mint,
-            clock=clock,
+            clock=self.now,
             entropy=entropy,
         )
         self.pm3 = World(
             users=USERS,
             clients=PM3_CLIENTS,
-            rules=_with_lifetimes(PM3_RULES, settings),
+            rules=PM3_RULES,
             mint=OpaqueMint(entropy),
-            clock=clock,
+            clock=self.now,
             entropy=entropy,
         )
-        self.throttle = Throttle(settings.throttle, clock)
-        self.journal = Journal(clock, tell)
+        self.journal = Journal(clock, tell)  # by the true clock, to be compared with what others saw
+        self.faults = Faults(entropy)
+        for fault in settings.faults:
+            self.faults.add(fault)
+        self.change(settings)
+
+    def now(self) -> float:
+        """The server's clock (unix time), which may be off."""
+        return self._clock() + self.settings.clock_offset
+
+    def change(self, settings: Settings) -> None:
+        """Take lifetimes, throttle and clock offset from other settings, from now on; the throttle starts afresh.
+
+        What was issued before keeps its end.
+        """
+        self.settings = settings
+        self.pm4.rules = _with_lifetimes(PASSPORT_RULES, settings)
+        self.pm3.rules = _with_lifetimes(PM3_RULES, settings)
+        self.throttle = Throttle(settings.throttle, self.now)
 
 
 def _with_lifetimes(rules: Rules, settings: Settings) -> Rules:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pmcredd.sandbox.inbound import Fields, Inbound, Reply, html_reply, json_reply
 from pmcredd.sandbox.journal import Note
+from pmcredd.sandbox.recognise import recognise
 from pmcredd.sandbox.world import Client, Code, Issued, RefreshToken, World
 
 TENANT = (("x-tenant-id", "none"), ("x-tenant-name", "No tenant"))  # what a server without multi-tenancy sends
@@ -83,9 +84,9 @@ class _OAuthError(Exception):
 def answer(world: World, speaks: Dialect, request: Inbound) -> tuple[Reply, Note]:
     """Answer POST /oauth/token, and say what happened."""
     fields = request.laravel_fields()
-    note = Note(generation=4, grant=_grant_name(fields))
+    note = recognise(4, world, fields, _client_id(request, fields))
     try:
-        issued, note = _grant(world, speaks, request, fields, note)
+        issued = _grant(world, speaks, request, fields, note.grant)
     except _OAuthError as error:
         return _refusal(error, speaks, request), replace(note, status=error.status, error=error.error)
     body: dict[str, object] = {
@@ -97,6 +98,12 @@ def answer(world: World, speaks: Dialect, request: Inbound) -> tuple[Reply, Note
         body["refresh_token"] = issued.refresh_token.reveal()
     headers = (("cache-control", "no-store"), ("pragma", "no-cache"))
     return json_reply(200, body, headers, kind="application/json; charset=UTF-8").plus(*TENANT), note.issue(issued)
+
+
+def describe(world: World, request: Inbound) -> Note:
+    """Say who sends a token request, and with what, before anything is done about it."""
+    fields = request.laravel_fields()
+    return recognise(4, world, fields, _client_id(request, fields))
 
 
 def wrong_method(request: Inbound) -> Reply:
@@ -143,17 +150,7 @@ def _same_but_port(uri: str, registered: str) -> bool:
     )
 
 
-_GRANTS = ("password", "client_credentials", "refresh_token", "authorization_code")
-
-
-def _grant_name(fields: Fields) -> str:
-    # Only names known to be harmless go to the log: people paste secrets into wrong fields.
-    name = fields.get("grant_type")
-    return name if isinstance(name, str) and name in _GRANTS else "?"
-
-
-def _grant(world: World, speaks: Dialect, request: Inbound, fields: Fields, note: Note) -> tuple[Issued, Note]:
-    grant = note.grant
+def _grant(world: World, speaks: Dialect, request: Inbound, fields: Fields, grant: str) -> Issued:
     if grant == "?" or (grant == "password" and not speaks.password_grant):
         raise _OAuthError(
             400,
@@ -162,24 +159,29 @@ def _grant(world: World, speaks: Dialect, request: Inbound, fields: Fields, note
             "Check that all required parameters have been provided",
         )
     client = _client(world, speaks, request, fields, grant)
-    note = replace(note, client_id=client.id)
     if grant == "client_credentials":
-        return world.issue(client, None, _scopes(fields, ()), refreshable=False), note
+        return world.issue(client, None, _scopes(fields, ()), refreshable=False)
     if grant == "password":
-        return _password(world, speaks, client, fields), note
+        return _password(world, speaks, client, fields)
     if grant == "refresh_token":
-        return _refresh(world, speaks, client, fields, note)
-    return _redeem(world, speaks, client, fields, note)
+        return _refresh(world, speaks, client, fields)
+    return _redeem(world, speaks, client, fields)
+
+
+def _client_id(request: Inbound, fields: Fields) -> object:
+    # The body wins over Basic, and over a Basic that is there for something else.
+    basic = request.basic(any_case=False)
+    found = fields.get("client_id")
+    return basic[0] if found is None and basic is not None else found
 
 
 def _client(world: World, speaks: Dialect, request: Inbound, fields: Fields, grant: str) -> Client:
-    basic_id, basic_secret = request.basic(any_case=False) or (None, None)
-    client_id = fields.get("client_id")
-    client_id = basic_id if client_id is None else client_id
+    client_id = _client_id(request, fields)
     if client_id is None:
         raise _missing("client_id")
+    basic = request.basic(any_case=False)
     secret = fields.get("client_secret")
-    secret = basic_secret if secret is None else secret
+    secret = basic[1] if secret is None and basic is not None else secret
     if secret is not None and not isinstance(secret, str):
         raise _missing("client_secret")
     wrong = _OAuthError(401, "invalid_client", "Client authentication failed")
@@ -217,7 +219,7 @@ def _password(world: World, speaks: Dialect, client: Client, fields: Fields) -> 
     return world.issue(client, user.id, scopes, refreshable=True)
 
 
-def _refresh(world: World, speaks: Dialect, client: Client, fields: Fields, note: Note) -> tuple[Issued, Note]:
+def _refresh(world: World, speaks: Dialect, client: Client, fields: Fields) -> Issued:
     row = world.find_refresh(_text(fields, "refresh_token"))
     problem = _dead(row, client, world.now())
     if row is None or problem is not None:
@@ -226,7 +228,7 @@ def _refresh(world: World, speaks: Dialect, client: Client, fields: Fields, note
     for scope in scopes:
         if scope not in row.access.scopes:
             raise _OAuthError(400, "invalid_scope", _BAD_SCOPE, f"Check the `{scope}` scope")
-    return world.refresh(row, client, scopes), note.spend(row.digest)
+    return world.refresh(row, client, scopes)
 
 
 def _dead(row: RefreshToken | None, client: Client, now: float) -> str | None:
@@ -239,7 +241,7 @@ def _dead(row: RefreshToken | None, client: Client, now: float) -> str | None:
     return "Token has been revoked" if row.revoked else None
 
 
-def _redeem(world: World, speaks: Dialect, client: Client, fields: Fields, note: Note) -> tuple[Issued, Note]:
+def _redeem(world: World, speaks: Dialect, client: Client, fields: Fields) -> Issued:
     row = world.find_code(_text(fields, "code"))
     problem = _dead_code(row, client, world.now())
     if row is None or problem is not None:
@@ -251,7 +253,7 @@ def _redeem(world: World, speaks: Dialect, client: Client, fields: Fields, note:
         raise _OAuthError(400, "invalid_request", _BAD_REQUEST, "Invalid redirect URI")
     _check_verifier(speaks, row, fields.get("code_verifier"))
     scopes = tuple(scope for scope in row.scopes if scope != "*")  # Passport drops it silently for this grant
-    return world.redeem(row, client, scopes), note.spend(row.digest)
+    return world.redeem(row, client, scopes)
 
 
 def _dead_code(row: Code | None, client: Client, now: float) -> str | None:

@@ -5,9 +5,9 @@ from urllib.parse import parse_qs
 
 from pmcredd.sandbox.inbound import Fields, Inbound, Reply, json_reply
 from pmcredd.sandbox.journal import Note
+from pmcredd.sandbox.recognise import GRANTS, recognise
 from pmcredd.sandbox.world import Client, Issued, World
 
-_GRANTS = ("password", "client_credentials", "refresh_token", "authorization_code")
 _SCOPES = frozenset({"view_processes", "edit_processes", "*"})
 _RFC = "http://tools.ietf.org/html/rfc6749"
 
@@ -24,10 +24,9 @@ class _OAuthError(Exception):
 def answer(world: World, request: Inbound) -> tuple[Reply, Note]:
     """Answer any request to /{workspace}/oauth2/token, and say what happened."""
     fields = request.fields()
-    grant = fields.get("grant_type")
-    note = Note(generation=3, grant=grant if isinstance(grant, str) and grant in _GRANTS else "?")
+    note = recognise(3, world, fields, _credentials(request, fields)[0])
     try:
-        issued, note = _grant(world, request, fields, note)
+        issued = _grant(world, request, fields)
     except _OAuthError as error:
         body = {"error": error.error, "error_description": error.description}
         if error.section:
@@ -46,32 +45,40 @@ def answer(world: World, request: Inbound) -> tuple[Reply, Note]:
     return json_reply(200, answer, headers), note.issue(issued)
 
 
-def _grant(world: World, request: Inbound, fields: Fields, note: Note) -> tuple[Issued, Note]:
+def describe(world: World, request: Inbound) -> Note:
+    """Say who sends a token request, and with what, before anything is done about it."""
+    fields = request.fields()
+    return recognise(3, world, fields, _credentials(request, fields)[0])
+
+
+def _grant(world: World, request: Inbound, fields: Fields) -> Issued:
     if request.method != "POST":
         text = "The request method must be POST when requesting an access token"
         raise _OAuthError("invalid_request", text, status=405, section="3.2")
     grant = _text(fields, "grant_type")
     if grant is None:
         raise _OAuthError("invalid_request", "The grant type was not specified in the request")
-    if grant not in _GRANTS:
+    if grant not in GRANTS:
         raise _OAuthError("unsupported_grant_type", f'Grant type "{grant}" not supported')
     client = _client(world, request, fields)
-    note = replace(note, client_id=client.id)
     if client.grants is not None and grant not in client.grants:
         raise _OAuthError("unauthorized_client", "The grant type is unauthorized for this client_id")
     if grant == "client_credentials":
-        return world.issue(client, None, _scopes(fields), refreshable=False), note
+        return world.issue(client, None, _scopes(fields), refreshable=False)
     if grant == "password":
-        return _password(world, client, fields), note
+        return _password(world, client, fields)
     if grant == "refresh_token":
-        return _refresh(world, client, fields, note)
-    return _redeem(world, client, fields, note)
+        return _refresh(world, client, fields)
+    return _redeem(world, client, fields)
+
+
+def _credentials(request: Inbound, fields: Fields) -> tuple[str | None, str | None]:
+    # Here Basic wins over the body: the other way round than ProcessMaker 4.
+    return request.basic(any_case=True) or (_text(fields, "client_id"), _text(fields, "client_secret"))
 
 
 def _client(world: World, request: Inbound, fields: Fields) -> Client:
-    # Here Basic wins over the body: the other way round than ProcessMaker 4.
-    basic = request.basic(any_case=True)
-    client_id, secret = basic if basic is not None else (_text(fields, "client_id"), _text(fields, "client_secret"))
+    client_id, secret = _credentials(request, fields)
     if client_id is None:
         raise _OAuthError("invalid_client", "Client credentials were not found in the headers or body")
     client = world.clients.get(client_id)
@@ -92,7 +99,7 @@ def _password(world: World, client: Client, fields: Fields) -> Issued:
     return world.issue(client, user.id, _scopes(fields), refreshable=True)
 
 
-def _refresh(world: World, client: Client, fields: Fields, note: Note) -> tuple[Issued, Note]:
+def _refresh(world: World, client: Client, fields: Fields) -> Issued:
     text = _text(fields, "refresh_token")
     if not text:
         raise _OAuthError("invalid_request", 'Missing parameter: "refresh_token" is required')
@@ -106,10 +113,10 @@ def _refresh(world: World, client: Client, fields: Fields, note: Note) -> tuple[
     scopes = _scopes(fields) or row.access.scopes
     if not set(scopes) <= set(row.access.scopes):
         raise _OAuthError("invalid_scope", "The scope requested is invalid for this request")
-    return world.refresh(row, client, scopes), note.spend(row.digest)
+    return world.refresh(row, client, scopes)
 
 
-def _redeem(world: World, client: Client, fields: Fields, note: Note) -> tuple[Issued, Note]:
+def _redeem(world: World, client: Client, fields: Fields) -> Issued:
     text = _text(fields, "code")
     if not text:
         raise _OAuthError("invalid_request", 'Missing parameter: "code" is required')
@@ -121,7 +128,7 @@ def _redeem(world: World, client: Client, fields: Fields, note: Note) -> tuple[I
         raise _OAuthError("redirect_uri_mismatch", text, section="4.1.3")
     if row.expires <= world.now():
         raise _OAuthError("invalid_grant", "The authorization code has expired")
-    return world.redeem(row, client, row.scopes), note.spend(row.digest)
+    return world.redeem(row, client, row.scopes)
 
 
 def _scopes(fields: Fields) -> tuple[str, ...]:

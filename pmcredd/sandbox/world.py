@@ -6,7 +6,7 @@ business of passport.py and pm3.py; what it *does* to its rows is here, as `Rule
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from pmcredd.sandbox.mint import Entropy, Mint
@@ -120,12 +120,13 @@ class Code:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A fresh token pair; `expires_in` in whole seconds."""
+    """A fresh token pair; `expires_in` in whole seconds; `revoked` is the access token that died for it."""
 
     row: AccessToken
     access_token: Secret
     refresh_token: Secret | None
     expires_in: int
+    revoked: AccessToken | None = None
 
 
 def digest(text: str) -> str:
@@ -162,7 +163,8 @@ class World:
         self.now = clock
         self._mint = mint
         self._entropy = entropy
-        # By digest, in the order of issue, which is also the order in which tokens of one kind expire.
+        # By digest, in the order of issue, which is also the order in which tokens of one kind expire (unless lifetimes
+        # are changed meanwhile: then some rows stay longer than they need to).
         self._access: dict[str, AccessToken] = {}
         self._access_by_id: dict[str, AccessToken] = {}
         self._refresh: dict[str, RefreshToken] = {}
@@ -222,12 +224,13 @@ class World:
 
         A user deleted meanwhile does not matter here: only the guard of the API looks at users.
         """
-        if self.rules.refresh_revokes_access:
-            spent.access.revoked = True
+        revoked = spent.access if self.rules.refresh_revokes_access and not spent.access.revoked else None
+        if revoked is not None:
+            revoked.revoked = True
         spent.revoked = True
         if self.rules.forgets_expired:
             self._refresh.pop(spent.digest, None)  # deleted, not marked: it is unknown from now on
-        return self.issue(client, spent.access.user_id, scopes, refreshable=True)
+        return replace(self.issue(client, spent.access.user_id, scopes, refreshable=True), revoked=revoked)
 
     def issue_code(
         self,

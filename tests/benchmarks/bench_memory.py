@@ -1,10 +1,14 @@
 """What the idle daemon holds in memory: ten live profiles against a process that has built one HTTP client.
 
-Run it in tests/: python -m benchmarks.bench_memory, with an interpreter that has the extra `sandbox`. Bar: 1.15, of
-VmRSS. Beside it Pss and private dirty pages (smaps_rollup), which leave out what other processes share.
+Run it in tests/: python -m benchmarks.bench_memory, with an interpreter that has the extra `test`. Bar: 1.15, of VmRSS.
+Beside it Pss and private dirty pages (smaps_rollup), which leave out what other processes share.
+
+A daemon that finds its tokens in its store needs no server. One that asks is measured over plain http, which the
+sandbox speaks, and over https as with a real server: with the system's CAs, and TLS that has been used.
 """
 
 import argparse
+import ssl
 import statistics
 import subprocess
 import sys
@@ -13,13 +17,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import certifi
 import tomli_w
+import trustme
 from support.daemon import Daemon, running, user_at, write_profiles
 from support.sandbox import sandbox_process
 
-from benchmarks.bench_start import environment
 from benchmarks.interleave import clean_venv
 from pmcredd.sandbox.instances import PASSWORD, USERS
 
@@ -55,6 +61,45 @@ makers = {
 trio.run(main, makers[sys.argv[1]])
 """
 
+RELAY = """\
+import contextlib
+import ssl
+import sys
+
+import trio
+
+
+async def copy(source, sink):
+    async for chunk in source:
+        await sink.send_all(chunk)
+
+
+async def attend(client):
+    with contextlib.suppress(trio.BrokenResourceError):
+        async with client, await trio.open_tcp_stream("127.0.0.1", int(sys.argv[1])) as server:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(copy, client, server)
+                await copy(server, client)
+                nursery.cancel_scope.cancel()
+
+
+async def main():
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(sys.argv[2])
+    listeners = await trio.open_ssl_over_tcp_listeners(0, tls, host="127.0.0.1", https_compatible=True)
+    print(listeners[0].transport_listener.socket.getsockname()[1], flush=True)
+    await trio.serve_listeners(attend, listeners)
+
+
+trio.run(main)
+"""
+
+FLOORS = {
+    "trio, httpx, one client": "default",
+    "the same with truststore's CAs": "truststore",
+    "the same with verify=False": "unverified",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Memory:
@@ -81,17 +126,29 @@ def _fields(path: Path) -> dict[str, int]:
 
 
 @contextmanager
-def with_a_client(python: Path, script: Path, kind: str, environ: Mapping[str, str]) -> Iterator[int]:
-    """Run a process that has built one client; gives its pid."""
-    argv = [str(python), str(script), kind]
-    with subprocess.Popen(argv, env=dict(environ), stdout=subprocess.PIPE) as process:
+def child(argv: Sequence[str | Path], environ: Mapping[str, str]) -> Iterator[tuple[int, str]]:
+    """Run a program within a `with` block, from its first line of output on; gives its pid and that line."""
+    with subprocess.Popen(argv, env=dict(environ), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
-            if process.stdout.readline() != b"ready\n":
+            if not (line := process.stdout.readline().strip()):
                 raise RuntimeError(f"{argv} did not start")
-            yield process.pid
+            yield process.pid, line
         finally:
             process.terminate()
+
+
+@contextmanager
+def over_tls(url: str, place: Path) -> Iterator[tuple[str, Path]]:
+    """Give the URL of a relay that speaks TLS, and a file of CAs: the system's, and the one of the relay."""
+    authority = trustme.CA()
+    certificate, script, trusted = place / "relay.pem", place / "relay.py", place / "trusted.pem"
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+    system = ssl.get_default_verify_paths().cafile or certifi.where()
+    trusted.write_bytes(Path(system).read_bytes() + b"\n" + authority.cert_pem.bytes())
+    script.write_text(RELAY)
+    with child([sys.executable, script, url.rpartition(":")[2], certificate], {}) as (_, port):
+        yield f"https://127.0.0.1:{port}", trusted
 
 
 def settled(pid: int) -> int:
@@ -159,45 +216,48 @@ def report(figures: Mapping[str, Sequence[Memory]], judged: Sequence[str]) -> bo
     return met
 
 
+def one_round(place: Path, bin_directory: Path, urls: Mapping[str, str], trusted: Path) -> dict[str, Memory]:
+    """Measure all processes while they live side by side; `urls` are the server's, by scheme."""
+    script = place / "floor.py"
+    script.write_text(FLOOR)
+    found: dict[str, Memory] = {}
+    with ExitStack() as alive:
+        pids = {}
+        for label, kind in FLOORS.items():
+            floor = child([bin_directory / "python", script, kind], {"SSL_CERT_FILE": str(trusted)})
+            pids[label], _ = alive.enter_context(floor)
+        start = partial(running, command=[str(bin_directory / "pmcredd")], more={"SSL_CERT_FILE": str(trusted)})
+        for scheme, url in urls.items():
+            (place / scheme).mkdir()
+            user = user_at(place / scheme)
+            write_profiles(user, profiles_toml(url))
+            with start(user) as asking:
+                label = f"pmcredd, 10 tokens asked for, {scheme}"
+                pids[label] = settled(live(asking))
+                found |= {each: memory(pid) for each, pid in pids.items()}
+            del pids[label]
+            with start(user) as restarted:
+                found[f"pmcredd, 10 tokens found, {scheme}"] = memory(settled(live(restarted)))
+    return found
+
+
 def main() -> int:
     """Measure, print, and give 1 if the bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="each takes twelve seconds, most of them waiting")
+    parser.add_argument("--rounds", type=int, default=5, help="each takes 50 seconds, nearly all of it waiting")
     parser.add_argument("--bin", type=Path, help="the bin directory of a venv with pmcredd; by default one is made")
     options = parser.parse_args()
     figures: dict[str, list[Memory]] = {}
-    with (
-        tempfile.TemporaryDirectory(prefix="pmcred-bench-") as scratch,
-        sandbox_process("--throttle", "off") as sandbox,
-    ):
-        place = Path(scratch)
+    with ExitStack() as tools:
+        place = Path(tools.enter_context(tempfile.TemporaryDirectory(prefix="pmcred-bench-")))
+        sandbox = tools.enter_context(sandbox_process("--throttle", "off"))
+        secure, trusted = tools.enter_context(over_tls(sandbox.url, place))
         bin_directory = options.bin or clean_venv(place / "venv")
-        script = place / "floor.py"
-        script.write_text(FLOOR)
         for number in range(options.rounds):
-            (home := place / str(number)).mkdir()
-            user = user_at(home)
-            write_profiles(user, profiles_toml(sandbox.url))
-            environ = environment(user)
-            command = [str(bin_directory / "pmcredd")]
-            with ExitStack() as alive:
-                pids = {
-                    label: alive.enter_context(with_a_client(bin_directory / "python", script, kind, environ))
-                    for label, kind in {
-                        "trio, httpx, one client": "default",
-                        "the same with truststore's CAs": "truststore",
-                        "the same with verify=False": "unverified",
-                    }.items()
-                }
-                with running(user, command=command) as first:
-                    live(first)
-                    pids["pmcredd, has asked for 10 tokens"] = settled(first.pid)
-                    for label, pid in pids.items():
-                        figures.setdefault(label, []).append(memory(pid))
-                with running(user, command=command) as second:
-                    live(second)
-                    found = memory(settled(second.pid))
-                    figures.setdefault("pmcredd, has found 10 tokens", []).append(found)
+            (scratch := place / str(number)).mkdir()
+            measured = one_round(scratch, bin_directory, {"http": sandbox.url, "https": secure}, trusted)
+            for label, one in measured.items():
+                figures.setdefault(label, []).append(one)
     return 0 if report(figures, [label for label in figures if label.startswith("pmcredd")]) else 1
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -56,7 +57,11 @@ class PseudoTerminal:
         self._seen = found + len(text)
 
     def type(self, text: str, *, enter: bool = True) -> None:
-        """Type, and press the enter key."""
+        """Type, and press the enter key, once the command waits for that."""
+        # A Ctrl-C between the question and the read that follows it would only count after the next key.
+        deadline = time.monotonic() + _PATIENCE
+        while self._process.poll() is None and not self._sleeps() and time.monotonic() < deadline:
+            os.sched_yield()
         os.write(self._master, text.encode() + b"\r" * enter)
 
     def answer(self, question: str, text: str) -> None:
@@ -70,6 +75,10 @@ class PseudoTerminal:
         while self._read(deadline):
             pass
         return self._process.wait(_PATIENCE)
+
+    def _sleeps(self) -> bool:
+        status = Path(f"/proc/{self._process.pid}/stat").read_text()
+        return status.rpartition(")")[2].split()[0] == "S"  # proc_pid_stat(5)
 
     def _read(self, deadline: float) -> bool:
         ready, _, _ = select.select([self._master], [], [], max(0.0, deadline - time.monotonic()))

@@ -3,12 +3,13 @@
 In a process, for synchronous tests and whole commands:
 
     with sandbox_process("--token-lifetime", "30s") as sandbox:
-        sandbox.url, sandbox.profiles_toml(), sandbox.revoke(all=True), sandbox.log()
+        sandbox.url, sandbox.profiles_toml(), sandbox.revoke(all=True), sandbox.log(after=0)
+        sandbox.fault("lose-answer:1"), sandbox.change(throttle="off"), sandbox.code()
 
 In the test's own loop, where its state can be looked at and its clock is the test's:
 
     async with sandbox_in_process(Settings(throttle=None), clock=clock) as sandbox:
-        sandbox.url, sandbox.state.pm4, sandbox.state.pm3, sandbox.state.journal
+        sandbox.url, sandbox.state.pm4, sandbox.state.pm3, sandbox.state.journal, sandbox.fault("lose-answer:1")
 """
 
 import json
@@ -16,7 +17,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ import httpx
 import trio
 
 from pmcredd.sandbox.app import create_app
+from pmcredd.sandbox.faults import parse_fault
 from pmcredd.sandbox.greeting import READY, profiles_toml
 from pmcredd.sandbox.instances import Sandbox
 from pmcredd.sandbox.serve import listen, serve, url_of
@@ -45,18 +47,49 @@ class SandboxProcess:
 
     def revoke(self, **order: object) -> int:
         """Revoke now: token="...", fingerprint="..." or all=True; says how many tokens that hit."""
-        answer = self._ask("/_sandbox/revoke", json.dumps(order).encode())
-        assert isinstance(answer, dict)
-        return int(answer["revoked"])
+        return int(str(self._tell("revoke", order)["revoked"]))
 
-    def log(self) -> list[Row]:
-        """The token requests so far."""
-        answer = self._ask("/_sandbox/log", None)
-        assert isinstance(answer, list)
+    def log(self, *, after: int = 0) -> list[Row]:
+        """The token requests so far whose `seq` is over `after`."""
+        rows: list[Row] = []
+        while True:
+            page = self._ask(f"log?after={after}&limit=10000")
+            assert isinstance(page, list)
+            if not page:
+                return rows
+            rows += page
+            after = page[-1]["seq"]
+
+    def fault(self, *faults: str) -> None:
+        """Put faults at the end of the queue: "lose-answer:1", "503@10%,grant_type=refresh_token"."""
+        self._tell("faults", {"faults": faults})
+
+    def faults(self) -> list[str]:
+        """The faults that are not used up."""
+        answer = self._ask("faults")
+        assert isinstance(answer, dict)
+        return [row["fault"] for row in answer["faults"]]
+
+    def clear_faults(self) -> None:
+        """Take all faults away."""
+        self._ask("faults", method="DELETE")
+
+    def change(self, **settings: object) -> Row:
+        """Change settings while it runs: throttle="off", refresh_lifetime="20s", clock_offset="-10m"; None: default."""
+        return self._tell("settings", settings)
+
+    def code(self, client_id: str = "3", username: str = "demo", **more: str) -> str:
+        """An authorization code, as from a login in the browser: redirect_uri, code_challenge (S256), scope."""
+        return str(self._tell("code", {"client_id": client_id, "username": username, **more})["code"])
+
+    def _tell(self, path: str, order: Mapping[str, object]) -> Row:
+        answer = self._ask(path, json.dumps(order).encode(), method="POST")
+        assert isinstance(answer, dict)
         return answer
 
-    def _ask(self, path: str, body: bytes | None) -> object:
-        request = urllib.request.Request(self.url + path, body, {"Content-Type": "application/json"})
+    def _ask(self, path: str, body: bytes | None = None, *, method: str = "GET") -> object:
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(f"{self.url}/_sandbox/{path}", body, headers, method=method)
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         with opener.open(request, timeout=30) as response:
             return json.load(response)
@@ -87,6 +120,11 @@ class SandboxHere:
     def profiles_toml(self) -> str:
         """Profiles `sandbox` (ProcessMaker 4) and `sandbox3` for this sandbox."""
         return profiles_toml(self.url, self.state)
+
+    def fault(self, *faults: str) -> None:
+        """Put faults at the end of the queue: "lose-answer:1", "503@10%,grant_type=refresh_token"."""
+        for fault in faults:
+            self.state.faults.add(parse_fault(fault))
 
 
 @asynccontextmanager
