@@ -286,7 +286,6 @@ def _facts(case: _Case) -> Mapping[str, str | None]:
 
     return {
         "rule": case.rule.value,
-        "reason": life.reason.value if life.renewal is Renewal.STOPPED and life.reason else None,
         "issued_at": None if held is None else str(int(held.issued.wall)),
         "renew_from": None if window is None else boot(window.start),
         "renew_by": None if window is None else boot(window.forced),

@@ -165,6 +165,7 @@ def fields(status: Status) -> dict[str, str]:
         "generation": str(profile.generation),
         "grant": profile.grant.value,
         "state": status.state.value,
+        "reason": _reason(status.life),
         "fingerprint": status.fingerprint,
         "expires_at": _whole(status.expires_at),
         "good_until": _whole(status.good_until),
@@ -175,6 +176,10 @@ def fields(status: Status) -> dict[str, str]:
         "unsaved": save_problem.sentence if save_problem else None,
     }
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _reason(life: Life) -> str | None:
+    return life.reason.value if life.renewal is Renewal.STOPPED and life.reason is not None else None
 
 
 def wall(boot: float, now: Moment) -> float:

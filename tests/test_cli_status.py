@@ -236,7 +236,12 @@ def test_programs_get_the_facts_as_numbers(user: User, capsys: pytest.CaptureFix
 
 TOKEN = {"fingerprint": "4dd59ca0a64ed1e0"}
 WAITS = STOPPED | TOKEN | {"profile": "waits", "state": "waiting", "expires_at": str(NOW + 60), "hint": ""}
-LOGIN = STOPPED | {"profile": "lost", "state": "needs-login", "last_error": "the login has ended"}
+LOGIN = STOPPED | {
+    "profile": "lost",
+    "state": "needs-login",
+    "reason": "needs-login",
+    "last_error": "the login has ended",
+}
 
 
 @pytest.mark.parametrize(
@@ -250,6 +255,8 @@ LOGIN = STOPPED | {"profile": "lost", "state": "needs-login", "last_error": "the
         pytest.param([UNSURE], "0", 5, ["unsure"], id="a dead one"),
         pytest.param([LIVE | TOKEN, WAITS, LIVE | TOKEN], "1h", 5, ["waits"], id="only those that fail are named"),
         pytest.param([LOGIN, NEW], "1h", 4, ["lost", "new"], id="a login is needed by the first"),
+        pytest.param([STOPPED | {"reason": "bad-credentials"}], "1h", 4, ["legacy"], id="a password was refused"),
+        pytest.param([STOPPED | {"reason": "config"}], "1h", 5, ["legacy"], id="the profile is wrong"),
         pytest.param([NEW, LOGIN], "1h", 4, ["new", "lost"], id="or by the last"),
         pytest.param([LOGIN | TOKEN | {"expires_at": str(NOW + 7200)}], "1h", 0, [], id="it is valid all the same"),
     ],

@@ -679,12 +679,12 @@ async def test_who_half_closes_is_told_how_things_are(listener: Listener) -> Non
 async def test_who_half_closes_and_never_reads_is_closed(listener: Listener) -> None:
     """It has said that it is done, so it gets the time that anybody has for one answer."""
     feed = Feed()
-    for _ in range(900):
-        feed.say(last_error="x" * 10_000)
     async with (
         serving(listener, feeding(feed), limits=replace(QUICK, idle=0.05, unread=0.05)),
         await watch(listener, feed) as client,
     ):
+        for _ in range(900):
+            feed.say(last_error="x" * 10_000)
         await client.send_eof()
         await feed.ended.wait()
         for _ in range(3):

@@ -65,6 +65,15 @@ def test_a_profile_in_trouble_is_told_with_all_that_is_known() -> None:
     }
 
 
+@pytest.mark.parametrize("reason", Reason)
+def test_the_reason_of_a_stop_is_told(reason: Reason) -> None:
+    """A monitor can tell a dead login from a secret that is locked; and only while it is stopped."""
+    life = Life(ASK, renewal=Renewal.STOPPED, reason=reason)
+
+    assert telling.fields(telling.status(profile(), life, moment()))["reason"] == reason.value
+    assert "reason" not in telling.fields(telling.status(profile(), replace(life, renewal=Renewal.SENDING), moment()))
+
+
 def test_a_dead_token_has_no_end_to_wait_for() -> None:
     """A token that the server calls dead is not told as one that lives for months."""
     told = telling.fields(telling.status(profile(), Life(ASK, held=held(), dead=True), moment()))

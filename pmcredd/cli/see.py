@@ -47,6 +47,7 @@ _COUNTS = frozenset({"generation", "pid", "rejections", "failures", "outage_now"
 _NUMBERS = _TIMES | _EXPLAINED_TIMES | _COUNTS
 
 _NEEDS_LOGIN, _NOT_VALID = 4, 5  # exit statuses
+_FOR_A_PERSON = frozenset({"needs-login", "bad-credentials"})  # reasons: what `get` calls needs-login
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -89,7 +90,7 @@ def _tell_invalid(blocks: Sequence[Block], wanted: float, *, now: float) -> int:
         expiry = _moment(block, "expires_at")
         if "fingerprint" in block and (expiry is None or expiry - now >= wanted):
             continue
-        needs_login = block.get("state") == "needs-login"
+        needs_login = block.get("reason") in _FOR_A_PERSON
         status = _NEEDS_LOGIN if needs_login else status or _NOT_VALID
         why = (
             "it has no token" if expiry is None else f"its token {_ends(expiry, now)}, not {duration(wanted)} from now"
