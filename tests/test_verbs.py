@@ -106,6 +106,13 @@ async def test_what_there_is_is_listed() -> None:
         assert (await ok(here, b"hello\n"))["capabilities"].split(",") == list(wire.VERBS)
 
 
+async def test_stop_is_answered() -> None:
+    """Who says it hears that it was heard."""
+    async with house() as here:
+        assert await ok(here, b"stop\n") == {}
+        assert here.stop.is_set()
+
+
 @pytest.mark.parametrize("line", ["get prod for=soon", "reject prod token=x timeout=-1", "login prod timeout=1w"])
 async def test_a_length_of_time_that_is_none_is_refused(line: str) -> None:
     """Half an hour must not become thirty seconds."""

@@ -55,6 +55,7 @@ class House:
     path: Path
     clients: list[trio.SocketStream]
     watching: Watching
+    stop: trio.Event
 
     @property
     def driver(self) -> Driver:
@@ -102,13 +103,14 @@ async def house(upstream: Server | None = None, *names: str, more: Sequence[Prof
         profiles = [profile(name, url=f"http://127.0.0.1:{port}") for port, name in enumerate(names, 1)] or profiles
         async with keeping(Path(directory), *profiles, *more, server=upstream) as world:
             seen = Watching(world.keeper, world.keeper._driver, world.clock)
-            verbs = Verbs(world.keeper, seen, clock=world.clock, stop=lambda: None, started=0.0, notice=None)
+            stop = trio.Event()
+            verbs = Verbs(world.keeper, seen, clock=world.clock, stop=stop.set, started=0.0, notice=None)
             serve = partial(server.serve, listener.socket, verbs.answer, ready=verbs.ready, uid=os.geteuid())
             async with trio.open_nursery() as nursery:
                 await nursery.start(serve)
                 for each in profiles:
                     await world.get(each.name)
-                built = House(world, path, [], seen)
+                built = House(world, path, [], seen, stop)
                 yield built
                 for client in built.clients:
                     await client.aclose()
