@@ -14,6 +14,7 @@ from pmcredd.validity import Moment
 
 MOST_TRIES = 2  # for one refresh token, unless it was proved in between that it is not spent
 SECOND_TRY_AFTER = 60.0  # seconds, where nothing can be asked: past a restart of the server, at least
+CUT_SHORT = Problem("pmcredd ended while a renewal was under way, before its answer was seen")
 
 
 def lose(life: Life, event: Event, now: Moment, _jitter: float) -> Step:
@@ -24,20 +25,28 @@ def lose(life: Life, event: Event, now: Moment, _jitter: float) -> Step:
 
 def begin(life: Life, now: Moment) -> Step:
     """Find out whether the refresh token is spent: ask the server, or wait and try once more."""
-    life = replace(life, renewal=Renewal.DOUBTFUL, reason=None, wanted=False, proof=None)
+    life = replace(
+        life,
+        renewal=Renewal.DOUBTFUL,
+        reason=None,
+        problem=life.problem or CUT_SHORT,
+        failed_at=life.failed_at or now,
+        wanted=False,
+        proof=None,
+    )
     life, effects = wake(life, None if askable(life) else now.boot + max(SECOND_TRY_AFTER, life.terms.timeout))
     return life, (*probe(life), *effects, Tell())
 
 
 def retry(life: Life, _event: Event, now: Moment, _jitter: float) -> Step:
     """A person does not want to wait."""
-    return begin(life, now) if askable(life) else _spend_again(life, now)
+    return begin(life, now) if askable(life) else _last_resort(life, now)
 
 
 def due(life: Life, _event: Event, now: Moment, _jitter: float) -> Step:
     """Time for the next question, or for the second try."""
     if not askable(life):
-        return _spend_again(life, now)
+        return _last_resort(life, now)
     return replace(life, wake=None), probe(life)
 
 
@@ -50,7 +59,7 @@ def probed(life: Life, event: Event, now: Moment, jitter: float) -> Step:
     evidence = event.passed is False and life.proved
     life = learn(life, event, now)
     if not event.passed:
-        return _spend_again(replace(life, dead=life.dead or evidence), now)
+        return _last_resort(replace(life, dead=life.dead or evidence), now)
     if life.proof is None:
         return wake(replace(life, proof=event.at), now.boot + life.terms.timeout)
     life, effects = wake(replace(life, renewal=Renewal.WAITING, tries=0, proof=None), now.boot + delay(life, jitter))
@@ -78,7 +87,11 @@ def _earliest(life: Life) -> float:
     return max(moments)
 
 
-def _spend_again(life: Life, now: Moment) -> Step:
+def _last_resort(life: Life, now: Moment) -> Step:
+    """Spend it once more, or give up; not while the request in doubt may still be on its way to kill the token."""
+    ended = life.terms.timeout + (life.failed_at.boot if life.failed_at else 0.0)
+    if now.boot < ended and not life.dead:
+        return wake(life, ended)
     if life.tries < MOST_TRIES:
         return send(life)
     problem = Problem("the last two renewals got no answer, and a third could do harm")

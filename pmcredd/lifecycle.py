@@ -120,7 +120,9 @@ def _asked(life: Life, _event: Event, now: Moment, jitter: float) -> Step:
 
 def _due(life: Life, _event: Event, now: Moment, jitter: float) -> Step:
     if life.terms.rule is Rule.ASK_ANEW and now.wall - life.asked_at > FORGOTTEN_AFTER:
-        return wake(life, now.boot + validity.DAY)  # somebody may ask again, and then it goes on
+        # Somebody may ask again, and then it goes on: a back-off of a day would be in the way.
+        idle = Renewal.IDLE if life.renewal is Renewal.WAITING else life.renewal
+        return wake(replace(life, renewal=idle), now.boot + validity.DAY)
     return renew(life, now, jitter)
 
 
@@ -251,7 +253,7 @@ TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
     (DOUBTFUL, Probed): _to(doubt.probed, DOUBTFUL, SENDING, STOPPED, WAITING),
     (DOUBTFUL, ProbeFailed): _to(doubt.unasked, DOUBTFUL),
     (WAITING, Asked): _to(_stay, WAITING),
-    (WAITING, Due): _to(_due, SENDING, WAITING),
+    (WAITING, Due): _to(_due, SENDING, WAITING, IDLE),
     (WAITING, Retry): _to(_retry, SENDING, WAITING),
     (WAITING, Changed): _to(_change, WAITING),
     (WAITING, Rejected): _to(_reject, WAITING),
