@@ -91,7 +91,11 @@ def test_no_token_is_refused_over_many_renewals(tmp_path: Path, run: Run) -> Non
         jobs = [
             Job("client_credentials", servers["client_credentials"].resource),
             Job("password", servers["password"].resource),
-            *(Job(person, servers["authorization_code"].resource, lasting=run.lasting) for person in people),
+            *(
+                Job(person, servers["authorization_code"].resource, again, run.lasting)
+                for person in people
+                for again in (False, True)
+            ),
         ]
 
         with at_work(daemon, jobs) as tallies:

@@ -53,7 +53,7 @@ class Complainer:
 @pytest.mark.parametrize(
     "run",
     [
-        pytest.param(Run(refreshes=20, lifetime=6, instances=4, profiles=1, lasting=1.0), id="20 refreshes"),
+        pytest.param(Run(refreshes=20, lifetime=6, instances=2, profiles=3, lasting=1.0), id="20 refreshes"),
         pytest.param(
             Run(refreshes=300, lifetime=30, instances=4, profiles=7, lasting=None),
             id="300 refreshes",

@@ -1,5 +1,6 @@
 """Clients of a daemon that use what they are given, and know a broken promise from their own slowness."""
 
+import faulthandler
 import http.client
 import threading
 import time
@@ -109,6 +110,7 @@ def at_work(daemon: Daemon, jobs: Sequence[Job], *others: Callable[[threading.Ev
 
 def wait_until(done: Callable[[], bool], tallies: Sequence[Tally]) -> None:
     """Wait until it is done, or until a promise was broken: then there is nothing more to wait for."""
+    faulthandler.cancel_dump_traceback_later()  # pytest's: it would take a long run for one that hangs
     ticking = threading.Event()
     while not done() and not any(tally.broken for tally in tallies):
         ticking.wait(0.2)
