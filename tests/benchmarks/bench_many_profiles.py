@@ -1,0 +1,158 @@
+"""What ten thousand profiles cost the daemon, beside ten, a hundred and a thousand in the same run.
+
+Run it in tests/: python -m benchmarks.bench_many_profiles, with an interpreter that has the extra `sandbox`.
+Half of the profiles are personal access tokens written into the file, half password grants of one sandbox: those wait
+for their turn in its budget, so nearly all of them are still without a token, which costs more than having one.
+
+Bar: linear or better. With ten times the profiles the start, the memory they add and the processor time while nobody
+asks grow at most tenfold, and a get costs what it costs beside ten.
+"""
+
+import argparse
+import os
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import tomli_w
+from support.daemon import Daemon, running, user_at, write_profiles
+from support.sandbox import sandbox_process
+from support.user import User
+
+from benchmarks.bench_memory import memory
+from benchmarks.bench_start import environment, first_answer
+from benchmarks.interleave import clean_venv, cpu_seconds, measure
+from pmcredd.sandbox.instances import PASSWORD, USERS
+
+SIZES = (10, 100, 1000, 10000)
+GETS = 500  # in one measurement: the processor's clock is not so fine that one would do
+NOISE = 1.25  # a machine that is used for other things too
+IDLE = 0.005  # processor seconds a second: what an idle process may use however few profiles it has
+SETTLED = 12.0  # seconds: the first burst of requests is over, and a thread without work has ended (after ten)
+
+
+def profiles_toml(count: int, url: str) -> str:
+    """Write as many profiles; the even ones are tokens, the odd ones password grants."""
+    password = {
+        "url": url,
+        "grant": "password",
+        "client_id": PASSWORD.id,
+        "client_secret": PASSWORD.secret,
+        "username": USERS[0].username,
+        "password": USERS[0].password,
+    }
+    profiles: dict[str, dict[str, str]] = {}
+    for number in range(0, count, 2):
+        token = f"token-{number}-".ljust(1000, "x")
+        profiles[f"p{number}"] = {"url": url, "grant": "personal_access_token", "token": token}
+        profiles[f"p{number + 1}"] = password
+    return tomli_w.dumps({"profiles": profiles})
+
+
+def processor_per_get(daemon: Daemon, name: str) -> Callable[[], float]:
+    """Make a contestant out of a daemon: the processor time (seconds) that a get costs it."""
+
+    def run() -> float:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(os.fspath(daemon.user.socket))
+            before = cpu_seconds(daemon.pid)
+            for _ in range(GETS):
+                connection.sendall(f"get {name}\n".encode())
+                answer = connection.recv(65536)
+                while not answer.endswith(b"\n\n"):
+                    answer += connection.recv(65536)
+                if not answer.startswith(b"ok\n"):
+                    raise RuntimeError(answer)
+            return (cpu_seconds(daemon.pid) - before) / GETS
+
+    return run
+
+
+def start_times(users: Mapping[int, User], command: Path, rounds: int) -> dict[int, float]:
+    """Measure from the process's start to its first answer (seconds), one after the other; give medians."""
+    runs = {
+        str(size): first_answer([str(command)], environment(user), user.socket, f"get p{size // 2 & ~1}\n".encode())
+        for size, user in users.items()
+    }
+    return {int(size): statistics.median(values) for size, values in measure(runs, rounds).items()}
+
+
+def verdict(label: str, unit: str, figures: Mapping[int, float], limits: Sequence[float]) -> bool:
+    """Print a figure for each size, with its ratio to the size before and the limit for that; give whether all hold."""
+    met = True
+    print(label)
+    before: float | None = None
+    for (size, figure), limit in zip(figures.items(), (0.0, *limits), strict=True):
+        line = f"  {size:6} profiles  {figure:10.3f} {unit}"
+        if before is not None:
+            ratio = figure / before
+            met &= ratio <= limit
+            line += f"   x {ratio:6.2f}  <= {limit:.2f}  {'met' if ratio <= limit else 'MISSED'}"
+        print(line)
+        before = figure
+    return met
+
+
+def main() -> int:
+    """Measure, print, and give 1 if something grows faster than the number of profiles."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of starts, and of gets")
+    parser.add_argument("--span", type=float, default=60.0, help="seconds for which nobody asks")
+    parser.add_argument("--bin", type=Path, help="the bin directory of a venv with pmcredd; by default one is made")
+    options = parser.parse_args()
+    with ExitStack() as tools:
+        place = Path(tools.enter_context(tempfile.TemporaryDirectory(prefix="pmcred-bench-")))
+        url = tools.enter_context(sandbox_process("--throttle", "off")).url
+        command = (options.bin or clean_venv(place / "venv")) / "pmcredd"
+        users: dict[int, User] = {}
+        for size in SIZES:
+            (place / str(size)).mkdir()
+            users[size] = user_at(place / str(size))
+            write_profiles(users[size], profiles_toml(size, url))
+        starts = start_times(users, command, options.rounds)
+        daemons = {size: tools.enter_context(running(user, command=[str(command)])) for size, user in users.items()}
+        time.sleep(SETTLED)
+        used = {size: cpu_seconds(daemon.pid) for size, daemon in daemons.items()}
+        time.sleep(options.span)
+        idle = {size: (cpu_seconds(daemon.pid) - used[size]) / options.span for size, daemon in daemons.items()}
+        held = {size: memory(daemon.pid).rss for size, daemon in daemons.items()}
+        gets = measure(
+            {str(size): processor_per_get(daemon, f"p{size // 2 & ~1}") for size, daemon in daemons.items()},
+            options.rounds,
+        )
+    first, *more = SIZES
+    growth = [size / before for before, size in pairwise(SIZES)]
+    added = {size: (held[size] - held[first]) / (size - first) for size in more}
+    print(f"memory of the process with {first} profiles: {held[first] / 1024:.1f} MiB, {SIZES[-1]}: ", end="")
+    print(f"{held[SIZES[-1]] / 1024:.1f} MiB")
+    met = [
+        verdict("from the start to the first answer", "s", starts, growth),
+        # Below a thousand profiles the memory they add is lost in the pages of the process.
+        verdict("memory that each profile adds", "KiB", {size: added[size] for size in more[-2:]}, [NOISE]),
+        verdict(
+            f"processor time while nobody asks, of {options.span:g} s",
+            "ms/s",
+            {size: max(figure, IDLE) * 1000 for size, figure in idle.items()},
+            growth,
+        ),
+        verdict(
+            "processor time that a get costs",
+            "us",
+            {
+                size: statistics.median(values) * 1e6
+                for size, values in ((int(key), each) for key, each in gets.items())
+            },
+            [NOISE] * len(more),
+        ),
+    ]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
