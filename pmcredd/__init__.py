@@ -5,17 +5,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pmcredd.client import AccessToken, NoDaemon, PmcredError, get_token
 
-    __version__: str
+__version__ = "0.1.0"  # the build reads it here; to ask importlib.metadata would cost six bare interpreters
 
 __all__ = ["AccessToken", "NoDaemon", "PmcredError", "__version__", "get_token"]
 
 
 def __getattr__(name: str) -> object:
-    # Lazily: the daemon needs none of this to start, and importlib.metadata alone costs six bare interpreters.
-    if name == "__version__":
-        from importlib.metadata import version
-
-        return version("pmcredd")
+    # Lazily: the daemon needs none of this to start.
     if name in __all__:
         from pmcredd import client
 

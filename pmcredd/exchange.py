@@ -139,7 +139,9 @@ class Exchange:
         try:
             secrets = await self._reader.read(profile)
         except SecretUnavailable as error:
-            return Refused(serial, Reason.SECRET_UNAVAILABLE, Problem(error.sentence, error.mend, Fault.MISCONFIGURED))
+            # A `get` within the minute hears this again; only a login tries at once.
+            mend = f"{error.mend}; then: pmcred login {profile.name}"
+            return Refused(serial, Reason.SECRET_UNAVAILABLE, Problem(error.sentence, mend, Fault.MISCONFIGURED))
         if secrets.token is not None:
             return self._static(profile, serial, secrets.token)
         keys = await self._attempts.keys(profile, secrets)

@@ -180,8 +180,8 @@ class Keeper:
                 await self._exchange.forgive(row.profile)
             except StoreProblem as error:
                 raise Failure(Code.INTERNAL, error.message, error.hint) from None
-            except SecretUnavailable:
-                pass  # the try below says so, in its own words
+            except SecretUnavailable as error:
+                raise Failure(Code.MISCONFIGURED, f"{row.profile.name}: {error.sentence}", error.mend) from None
             before = row.life.held
             self._check_open(row)
             self._driver.urge(row, Priority.LOGIN)

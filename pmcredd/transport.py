@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import Protocol, cast
 
 import httpx
@@ -91,7 +90,7 @@ def request(
         ("accept", "application/json"),  # alone: beside another type Laravel answers with web pages and redirects
         ("accept-encoding", "identity"),
         ("connection", "close"),
-        ("user-agent", user_agent()),
+        ("user-agent", f"pmcredd/{pmcredd.__version__}"),
     ]
     try:
         # No "timeout" extension: the caller bounds the whole exchange.
@@ -131,15 +130,6 @@ async def close(thing: _Closable | None) -> None:
     if thing is not None:
         with trio.CancelScope(shield=True), suppress(Exception):  # it only closes descriptors: it waits for no peer
             await thing.aclose()
-
-
-@cache
-def user_agent() -> str:
-    """Give the name under which pmcredd shows itself in servers' logs."""
-    try:
-        return f"pmcredd/{pmcredd.__version__}"
-    except ImportError:  # no metadata: in the middle of an upgrade, or run from a tree; no reason not to renew
-        return "pmcredd"
 
 
 class _Body(httpx.AsyncByteStream):

@@ -365,7 +365,7 @@ async def test_a_full_disk_does_not_end_what_works(autojump_clock: MockClock, tm
         def full(*_: object, **__: object) -> None:
             raise StoreProblem("the disk is full", "df -h")
 
-        world.store.begin_tries = world.store.save = full  # type: ignore[method-assign, assignment]
+        world.store.begin_tries = world.store.save = full  # type: ignore[method-assign]
         await trio.sleep(2 * 3600)
         assert await world.get() != "token-1"
         assert world.keeper.status(["prod"])[0].life.save_problem is not None
@@ -434,7 +434,7 @@ async def test_a_missing_secret_is_told_and_found_later(
         with pytest.raises(Failure) as caught:
             await world.get()
         assert caught.value.code is Code.MISCONFIGURED
-        assert caught.value.hint == "make it"
+        assert caught.value.hint == "make it; then: pmcred login prod"
         with pytest.raises(Failure):
             await world.keeper.login("prod", 5.0)
         path.write_text("found")

@@ -1,7 +1,6 @@
 """The way to the servers, against real sockets on loopback wherever a user has real sockets."""
 
 import errno
-import importlib.metadata
 import io
 import logging
 import os
@@ -31,7 +30,7 @@ from pmcredd import oauth, trust
 from pmcredd.oauth import Answer, TokenRequest
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
-from pmcredd.transport import MAX_BODY, user_agent
+from pmcredd.transport import MAX_BODY
 from pmcredd.upstream import NotSent, Unknown, Upstream
 
 CLIENT_SECRET = Secret("client-secret-0123456789")
@@ -900,21 +899,6 @@ async def test_an_upgrade_on_disk_breaks_no_renewal(authority: trustme.CA, ca_fi
         "NotSent",
         "NotSent",
     ]
-
-
-async def test_a_version_that_nobody_knows_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the middle of an upgrade the package's metadata is gone: requests go on without a version."""
-
-    def gone(name: str) -> str:
-        raise importlib.metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(importlib.metadata, "version", gone)
-    user_agent.cache_clear()
-    async with serving(_answering) as server:
-        answer = await _ask(_profile_for(server.url))
-    user_agent.cache_clear()
-    assert isinstance(answer, Answer)
-    assert b"user-agent: pmcredd\r\n" in bytes(server.requests[0]).lower()
 
 
 def test_httpx_is_not_loaded_at_start() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn
 
+import pmcredd
 from pmcredd.cli.problem import Problem, did_you_mean
 
 # group -> verb -> (module, what it does); the order is the order of the help
@@ -145,9 +146,7 @@ class _Say(argparse.Action):
 
 
 def _version() -> str:
-    from importlib.metadata import version  # here: it costs as much as all the rest of a `get`
-
-    return f"pmcred {version('pmcredd')}"
+    return f"pmcred {pmcredd.__version__}"
 
 
 def _help() -> str:
