@@ -94,6 +94,8 @@ def preload() -> None:
     import httpcore  # noqa: F401 - httpx loads it with its first transport
     import truststore  # noqa: F401 - as trust.py does where the system's CAs count
 
+    from pmcredd import transport  # noqa: F401 - and httpx with it
+
     "bücher".encode("idna")  # a codec that loads with the first name beyond ASCII
     # What reads an answer loads its parser of dates late.
     server_date(Answer(200, {"date": "Thu, 01 Jan 1970 00:00:00 GMT"}, b""))
