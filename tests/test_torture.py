@@ -8,13 +8,13 @@ import random
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from support.daemon import PMCREDD, Daemon, user_at
 from support.sandbox import sandbox_process
-from support.torture import LATE_ANSWER, LATE_REQUEST, SANDBOX, SLACK, Journal, Loss, Torture, figures, number
+from support.torture import LATE_ANSWER, LATE_REQUEST, SANDBOX, SLACK, Journal, Loss, Torment, Torture, figures, number
 
 NAMES = tuple(f"t{each}" for each in range(8))
 SEED = int(os.environ.get("PMCRED_TORTURE_SEED") or random.SystemRandom().randrange(2**32))
@@ -74,7 +74,7 @@ def tell(torture: Torture, journal: Journal, capsys: pytest.CaptureFixture[str],
 def kill_again_and_again(torture: Torture, kills: int, capsys: pytest.CaptureFixture[str]) -> None:
     """Kill so often, and hold the server's journal against what happened."""
     while len(torture.kills) < kills:
-        torture.live_and_die(1.6)
+        torture.live_and_die(1.1)
     kept = torture.settle()
     journal = Journal(torture.sandbox.log())
     causes = [before_the_server_acted(torture, journal, loss) for loss in torture.losses]
@@ -95,14 +95,26 @@ def test_a_login_survives_a_thousand_kills(torture: Torture, capsys: pytest.Capt
     kill_again_and_again(torture, 1000, capsys)
 
 
+def weather(torture: Torture, torment: Torment, relief: Callable[[], None], capsys: pytest.CaptureFixture[str]) -> None:
+    """Kill daemons whose disk is troubled by turns, until it has refused them something several times."""
+    while len(torture.kills) < 6 or torture.refused_writes() < 3:
+        torture.live_and_die(1.8, torment)
+        relief()
+        assert len(torture.kills) < 100, "the disk refused nothing"
+    kept = torture.settle()
+    journal = Journal(torture.sandbox.log())
+    tell(torture, journal, capsys, f"{torture.refused_writes()} writes refused")
+    check_what_always_holds(torture, journal, kept)
+
+
 @pytest.fixture
 def small_disk(torture: Torture, tmp_path: Path) -> Iterator[Torture]:
-    """Put the state on a file system of 1 MB that outlives the daemons."""
+    """Put the state on a file system of 600 KB that outlives the daemons."""
     if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("nsenter") is None:
         pytest.skip("needs root, unshare and nsenter, to mount a small file system of its own")
     state = tmp_path / "small"
     state.mkdir(mode=0o700)
-    mount = f"mount -t tmpfs -o size=1m,mode=700 tmpfs {state} && echo mounted && exec cat"
+    mount = f"mount -t tmpfs -o size=600k,mode=700 tmpfs {state} && echo mounted && exec cat"
     with subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", mount], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
@@ -132,13 +144,7 @@ def test_a_login_survives_kills_and_a_full_disk(small_disk: Torture, capsys: pyt
             except OSError:
                 return
 
-    while len(torture.kills) < 12:
-        torture.live_and_die(1.5, fill_or_free)
-        filler.unlink(missing_ok=True)
-    kept = torture.settle()
-    journal = Journal(torture.sandbox.log())
-    tell(torture, journal, capsys, "on a disk that was full by turns")
-    check_what_always_holds(torture, journal, kept)
+    weather(torture, fill_or_free, lambda: filler.unlink(missing_ok=True), capsys)
 
 
 def test_a_login_survives_kills_and_writes_that_fail(torture: Torture, capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,12 +152,7 @@ def test_a_login_survives_kills_and_writes_that_fail(torture: Torture, capsys: p
 
     def fail_or_work(daemon: Daemon) -> None:
         _, most = resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE)
-        limit = most if torture.rng.random() < 0.4 else torture.rng.randrange(0, 200_000)
+        limit = most if torture.rng.random() < 1 / 3 else torture.rng.choice([0, torture.rng.randrange(150_000)])
         resource.prlimit(daemon.pid, resource.RLIMIT_FSIZE, (limit, most))
 
-    while len(torture.kills) < 12:
-        torture.live_and_die(1.5, fail_or_work)
-    kept = torture.settle()
-    journal = Journal(torture.sandbox.log())
-    tell(torture, journal, capsys, "with writes that failed by turns")
-    check_what_always_holds(torture, journal, kept)
+    weather(torture, fail_or_work, lambda: None, capsys)

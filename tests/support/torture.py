@@ -88,7 +88,11 @@ class Torture:
         self.sandbox.fault(*FAULTS)
 
     def live_and_die(self, most: float, torment: Torment | None = None) -> None:
-        """Let a daemon live for a random time, `most` seconds at most, and kill it; one in six while it starts."""
+        """Let a daemon live for a random time, `most` seconds at most, and kill it; one in six while it starts.
+
+        With a torment, which strikes several times in a life, one in three is ended by SIGTERM: then the next one
+        begins without a log, and needs room for it.
+        """
         if self.codes and self.rng.random() < 1 / 6:
             with self.user.home.joinpath("pmcredd.log").open("ab") as log:
                 process = subprocess.Popen(
@@ -99,12 +103,20 @@ class Torture:
             return
         with running(self.user, "-v", more=self.more, command=self.command) as daemon:
             self.mend(daemon)
-            steps = 1 if torment is None else self.rng.randint(1, 4)
+            steps = 1 if torment is None else self.rng.randint(2, 6)
             for _ in range(steps):
                 pause(daemon.process, self.rng.uniform(0.0, most / steps))
                 if torment is not None:
                     torment(daemon)
-            self._kill(daemon.process)
+            if torment is not None and self.rng.random() < 1 / 3:
+                assert daemon.end() == 0
+            else:
+                self._kill(daemon.process)
+
+    def refused_writes(self) -> int:
+        """Count how often a daemon met a disk that would not take what it had to write."""
+        log = self.user.home.joinpath("pmcredd.log").read_text()
+        return log.count("cannot be written: ") + log.count("cannot be used: ")
 
     def mend(self, daemon: Daemon) -> None:
         """Log in wherever somebody has to, and note what that says."""
