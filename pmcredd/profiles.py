@@ -224,6 +224,8 @@ _OWN_PORT = {"http": 80, "https": 443}
 
 # What Laravel's TrimStrings cuts from both ends of a request's values, beside what Python calls a space.
 _TRIMMED = "\ufeff\u200b\u200e"
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 def valid_name(name: str) -> bool:
@@ -305,9 +307,9 @@ def secret_flaw(text: str) -> str | None:
         return "has a space or an invisible character at its start or its end, which ProcessMaker would cut off"
     if "\n" in text:
         return "has more than one line"
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+    if _CONTROL.search(text):
         return "has a control character in it"
-    if any("\ud800" <= char <= "\udfff" for char in text):
+    if _SURROGATE.search(text):
         return "is not UTF-8"
     return None
 
