@@ -157,7 +157,8 @@ class Driver:
         answered = self._clock.now().boot
         slow = self._step(row, event)
         if slow is not None:
-            await self._save(row, slow)
+            if not await self._save(row, slow):
+                return
             log.debug(
                 "%s: on disk %.1f ms after the answer", row.profile.name, (self._clock.now().boot - answered) * 1e3
             )
@@ -287,7 +288,7 @@ class Driver:
         except lifecycle.NonsenseError:
             log.error("%s: %s", row.profile.name, problem.sentence)  # the event had happened; its save had not
 
-    async def _save(self, row: Row, save: Save) -> None:
+    async def _save(self, row: Row, save: Save) -> bool:
         write = partial(
             self._store.save,
             row.profile,
@@ -305,8 +306,9 @@ class Driver:
             problem = telling.mistake(error)
         else:
             self.happen(row, Saved(save.serial, save.held))
-            return
+            return True
         self.happen(row, SaveFailed(save.serial, save.held, problem))
+        return False
 
 
 def _stands(row: Row, profile: Profile, serial: int) -> bool:

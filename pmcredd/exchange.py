@@ -122,7 +122,8 @@ class Exchange:
             if wanted():
                 await _shielded(done, prepared)
             return wanted()
-        async with self._attempts.one_at_a_time(prepared.keys):
+        # A refresh sends no password, and is counted by its intent: it need not wait for others with its client secret.
+        async with self._attempts.one_at_a_time({} if order.spends is not None else prepared.keys):
             if not wanted():
                 return False
             if (refused := await self._refused(prepared.order, prepared.keys)) is not None:

@@ -76,7 +76,7 @@ def running(
         [*command, *options], env=environ, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     assert process.stderr is not None
-    listening = threading.Event()
+    listening, ended = threading.Event(), threading.Event()
 
     def follow(lines: Iterable[bytes]) -> None:
         with log.open("ab", buffering=0) as kept:
@@ -84,12 +84,15 @@ def running(
                 kept.write(line)
                 if LISTENING.encode() in line:
                     listening.set()
-        listening.set()  # it ended: whoever waits looks why
+        ended.set()
+        listening.set()  # whoever waits looks why
 
     follower = threading.Thread(target=follow, args=[process.stderr])
     follower.start()
     try:
         assert listening.wait(60)
+        if ended.is_set():
+            process.wait(60)
         assert process.poll() is None, f"pmcredd did not start:\n{log.read_text()}"
         yield Daemon(user, process, log)
     finally:
