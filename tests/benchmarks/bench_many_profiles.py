@@ -1,8 +1,9 @@
 """What ten thousand profiles cost the daemon, beside ten, a hundred and a thousand in the same run.
 
 Run it in tests/: python -m benchmarks.bench_many_profiles, with an interpreter that has the extra `sandbox`.
-Half of the profiles are personal access tokens written into the file, half password grants of one sandbox: those wait
-for their turn in its budget, so nearly all of them are still without a token, which costs more than having one.
+Half of the profiles are personal access tokens written into the file, half password grants of one sandbox. First none
+of those has a token, and they wait for their turn in the sandbox's budget; then all have one in the store, as after
+hours of waiting.
 
 Bar: linear or better. With ten times the profiles the start, the memory they add and the processor time while nobody
 asks grow at most tenfold, and a get costs what it costs beside ten.
@@ -28,13 +29,21 @@ from support.user import User
 from benchmarks.bench_memory import memory
 from benchmarks.bench_start import environment, first_answer
 from benchmarks.interleave import clean_venv, cpu_seconds, measure
+from pmcredd import config_files, paths
+from pmcredd.clock import SystemClock
+from pmcredd.oauth import Token
+from pmcredd.profiles import Grant
 from pmcredd.sandbox.instances import PASSWORD, USERS
+from pmcredd.secret import Secret
+from pmcredd.store import Store
+from pmcredd.validity import Held
 
 SIZES = (10, 100, 1000, 10000)
 GETS = 500  # in one measurement: the processor's clock is not so fine that one would do
 NOISE = 1.25  # a machine that is used for other things too
-IDLE = 0.005  # processor seconds a second: what an idle process may use however few profiles it has
-SETTLED = 12.0  # seconds: the first burst of requests is over, and a thread without work has ended (after ten)
+IDLE = 5.0  # processor ms a second: what an idle process may use however few profiles it has
+PAGES = 8.0  # MiB: what one run of the same process differs from another by
+SETTLED = 12.0  # seconds: the first requests are over, and a thread without work has ended (after ten)
 
 
 def profiles_toml(count: int, url: str) -> str:
@@ -53,6 +62,18 @@ def profiles_toml(count: int, url: str) -> str:
         profiles[f"p{number}"] = {"url": url, "grant": "personal_access_token", "token": token}
         profiles[f"p{number + 1}"] = password
     return tomli_w.dumps({"profiles": profiles})
+
+
+def give_tokens(user: User) -> None:
+    """Save a token for each password grant, as a daemon does that has had the time to ask for them."""
+    now = SystemClock().now()
+    store = Store.open(paths.state_dir(user.environ) / "state.db")
+    store._db.execute("PRAGMA synchronous = OFF")  # thousands at once, which nobody will miss
+    for profile in config_files.load(user.environ).profiles.values():
+        if profile.grant is Grant.PASSWORD:
+            token = Token(Secret(profile.name.ljust(1000, "x")), "Bearer", 365 * 86400.0)
+            store.save(profile, Held(token, now), serial=1, asked_at=now.wall)
+    store.close()
 
 
 def processor_per_get(daemon: Daemon, name: str) -> Callable[[], float]:
@@ -83,15 +104,28 @@ def start_times(users: Mapping[int, User], command: Path, rounds: int) -> dict[i
     return {int(size): statistics.median(values) for size, values in measure(runs, rounds).items()}
 
 
-def verdict(label: str, unit: str, figures: Mapping[int, float], limits: Sequence[float]) -> bool:
-    """Print a figure for each size, with its ratio to the size before and the limit for that; give whether all hold."""
+def added(held: Mapping[int, int]) -> dict[int, float]:
+    """Give what the profiles add (MiB) to the memory of a process with the fewest; prints it for one of the most."""
+    first, most = SIZES[0], SIZES[-1]
+    each = (held[most] - held[first]) / (most - first)
+    print(f"{first} profiles: {held[first] / 1024:.1f} MiB, {most}: {held[most] / 1024:.1f} MiB: {each:.1f} KiB each")
+    return {size: (held[size] - held[first]) / 1024 for size in SIZES[1:]}
+
+
+def verdict(
+    label: str, unit: str, figures: Mapping[int, float], limits: Sequence[float], *, least: float = 0.0
+) -> bool:
+    """Print a figure for each size, with its ratio to the size before and the limit for that; give whether all hold.
+
+    Figures below `least` are noise, and count as that.
+    """
     met = True
     print(label)
     before: float | None = None
     for (size, figure), limit in zip(figures.items(), (0.0, *limits), strict=True):
         line = f"  {size:6} profiles  {figure:10.3f} {unit}"
         if before is not None:
-            ratio = figure / before
+            ratio = max(figure, least) / max(before, least)
             met &= ratio <= limit
             line += f"   x {ratio:6.2f}  <= {limit:.2f}  {'met' if ratio <= limit else 'MISSED'}"
         print(line)
@@ -115,8 +149,15 @@ def main() -> int:
             (place / str(size)).mkdir()
             users[size] = user_at(place / str(size))
             write_profiles(users[size], profiles_toml(size, url))
+        commands = [str(command)]
+        with ExitStack() as fresh:
+            daemons = {size: fresh.enter_context(running(user, command=commands)) for size, user in users.items()}
+            time.sleep(SETTLED)
+            waiting = {size: memory(daemon.pid).rss for size, daemon in daemons.items()}
+        for user in users.values():
+            give_tokens(user)
         starts = start_times(users, command, options.rounds)
-        daemons = {size: tools.enter_context(running(user, command=[str(command)])) for size, user in users.items()}
+        daemons = {size: tools.enter_context(running(user, command=commands)) for size, user in users.items()}
         time.sleep(SETTLED)
         used = {size: cpu_seconds(daemon.pid) for size, daemon in daemons.items()}
         time.sleep(options.span)
@@ -126,20 +167,17 @@ def main() -> int:
             {str(size): processor_per_get(daemon, f"p{size // 2 & ~1}") for size, daemon in daemons.items()},
             options.rounds,
         )
-    first, *more = SIZES
     growth = [size / before for before, size in pairwise(SIZES)]
-    added = {size: (held[size] - held[first]) / (size - first) for size in more}
-    print(f"memory of the process with {first} profiles: {held[first] / 1024:.1f} MiB, {SIZES[-1]}: ", end="")
-    print(f"{held[SIZES[-1]] / 1024:.1f} MiB")
     met = [
         verdict("from the start to the first answer", "s", starts, growth),
-        # Below a thousand profiles the memory they add is lost in the pages of the process.
-        verdict("memory that each profile adds", "KiB", {size: added[size] for size in more[-2:]}, [NOISE]),
+        verdict("memory that the profiles add", "MiB", added(held), growth[1:], least=PAGES),
+        verdict("the same where half of them wait for a token", "MiB", added(waiting), growth[1:], least=PAGES),
         verdict(
             f"processor time while nobody asks, of {options.span:g} s",
             "ms/s",
-            {size: max(figure, IDLE) * 1000 for size, figure in idle.items()},
+            {size: figure * 1000 for size, figure in idle.items()},
             growth,
+            least=IDLE,
         ),
         verdict(
             "processor time that a get costs",
@@ -148,7 +186,7 @@ def main() -> int:
                 size: statistics.median(values) * 1e6
                 for size, values in ((int(key), each) for key, each in gets.items())
             },
-            [NOISE] * len(more),
+            [NOISE] * len(growth),
         ),
     ]
     return 0 if all(met) else 1
