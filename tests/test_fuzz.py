@@ -13,7 +13,7 @@ INPUTS = 1_000_000  # of a long run, for all parsers together
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_parser_takes_what_comes(name: str) -> None:
     """Every input ends in a value or in the parser's own error, and no text for people has a secret in it."""
-    assert fuzz(name, 2 * TARGETS[name].share) > 0
+    assert fuzz(name, 5 * TARGETS[name].share) > 0
 
 
 @pytest.mark.long

@@ -139,7 +139,18 @@ WORDS = st.sampled_from(
     [
         *wire.VERBS,
         *(PLANTED, "prod", "for=30m", "for=", "timeout=5", "code=", f"token={PLANTED}", f"pass={PLANTED}"),
-        *(quote(PLANTED, safe=""), "%C3%BC", "%ED%A0%80", "%00", "https://a.b/x?y=1", "=", "a=b=c", "for%3Dx"),
+        *(
+            quote(PLANTED, safe=""),
+            "%C3%BC",
+            "%ED%A0%80",
+            "%00",
+            "%zz",
+            "%2",
+            "https://a.b/x?y=1",
+            "=",
+            "a=b=c",
+            "for%3Dx",
+        ),
     ]
 )
 LINES = damaged(
@@ -237,7 +248,9 @@ TOML_VALUES = st.sampled_from(
         *("3", "4", "true", "1979-05-27", "1e400", "[]", "{}", "[[[", '"~/x"', "{ env = 'A' }", "0x7f"),
     ]
 )
-TOML_KEYS = st.sampled_from([*PROFILE_KEYS, *DAEMON_KEYS, *SECRET_KEYS, "usrname", "a.b", '"x y"', "password.file"])
+TOML_KEYS = st.sampled_from(["token", "password", "client_secret"]) | st.sampled_from(
+    [*PROFILE_KEYS, *DAEMON_KEYS, *SECRET_KEYS, "usrname", "a.b", '"x y"', "password.file"]
+)
 TOML_HEADS = st.sampled_from(
     [
         "[profiles.prod]",
