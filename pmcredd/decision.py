@@ -104,7 +104,8 @@ def _decide_as_it_is(
 ) -> Decision:
     """Decide where no renewal comes now: it fails, it is stopped, it must not be sent, or it would kill nothing."""
     end = _end(held)
-    next_try = life.wake if transition.kills(life) and life.wake is not None else float("inf")
+    tried_again = life.renewal is not Renewal.IDLE and transition.kills(life)
+    next_try = life.wake if tried_again and life.wake is not None else float("inf")
     if lasting is None:
         if next_try - now.boot <= _least_lease(held):
             return Wait()

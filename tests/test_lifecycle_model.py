@@ -18,7 +18,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from support.model_machine import Fate, Machine, ProbeFate
+from support.model_machine import Machine
+from support.model_parts import Fate, ProbeFate
 from support.model_server import TIMEOUT, ModelServer
 
 from pmcredd import life as l
@@ -344,7 +345,7 @@ def run(examples: int, steps: int) -> None:
 
 def test_the_promises_hold_in_every_history() -> None:
     """Whatever happens to the machine, the server and the disk, the promises above hold."""
-    run(examples=150, steps=40)
+    run(examples=400, steps=40)
 
 
 @pytest.mark.long

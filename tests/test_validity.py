@@ -82,6 +82,85 @@ def test_rebase_changes_no_answer(lifetime: float, gone: float, later: float) ->
     assert validity.remaining(rebased, moment(gone + later)) == pytest.approx(lifetime - gone - later, abs=1e-3)
 
 
+REBOOTED = replace(held(3600), issued=moment(boot_id="another-boot"))
+
+
+@pytest.mark.parametrize(
+    ("wall_step", "skew", "left"),
+    [
+        pytest.param(0, 0, 3000, id="both clocks are right"),
+        pytest.param(-60, 60, 3060, id="a minute apart: the wall clock's word stands"),
+        pytest.param(-301, 301, 3000, id="further apart: the server's"),
+        pytest.param(365 * DAY, -365 * DAY, 3000, id="a year ahead"),
+        pytest.param(-365 * DAY, 365 * DAY, 3000, id="a year behind, before the token's own time"),
+        pytest.param(-601, 601, 3000, id="a second before the token's own time"),
+        pytest.param(-700, 0, 0, id="both before it: nothing is known, so it counts as expired"),
+    ],
+)
+def test_a_token_from_before_a_reboot_is_dated_by_the_server(wall_step: float, skew: float, left: float) -> None:
+    """Where the clocks differ by more than five minutes the server's decides how old the token is."""
+    now = moment(600, wall_step=wall_step)
+
+    dated = validity.redated(validity.rebase(REBOOTED, now), now, skew)
+
+    assert validity.remaining(dated, now) == pytest.approx(left)
+    assert validity.expires_at(dated) == validity.expires_at(REBOOTED)
+
+
+def test_a_moment_in_the_future_is_not_believed() -> None:
+    """An age cannot be negative: whoever dated that was wrong, and nothing is known."""
+    assert validity.elapsed(moment(5), moment(4)) == float("inf")
+    assert validity.elapsed(moment(5), moment(5)) == 0
+
+
+DISRUPTIVE = Terms(Renewal.REFRESH_DISRUPTIVELY)
+
+
+@pytest.mark.parametrize(
+    ("terms", "lifetime", "start", "forced"),
+    [
+        pytest.param(DISRUPTIVE, 30, 20, 25, id="30 s: at most a third"),
+        pytest.param(DISRUPTIVE, 60, 50, 55, id="a minute: at least ten seconds"),
+        pytest.param(DISRUPTIVE, 3600, 3240, 3420, id="an hour: a tenth"),
+        pytest.param(DISRUPTIVE, YEAR, YEAR - 3 * DAY, YEAR - 1.5 * DAY, id="a year: at most three days"),
+        pytest.param(replace(DISRUPTIVE, margin=600), 3600, 3000, 3300, id="renew_margin"),
+        pytest.param(replace(DISRUPTIVE, margin=1), 3600, 3590, 3595, id="renew_margin, too short"),
+        pytest.param(replace(DISRUPTIVE, margin=3000), 3600, 2400, 3000, id="renew_margin, too long"),
+        pytest.param(replace(DISRUPTIVE, refresh_lifetime=1800), 3600, 1440, 1620, id="the refresh token dies earlier"),
+        pytest.param(replace(DISRUPTIVE, refresh_lifetime=DAY), 3600, 3240, 3420, id="the refresh token dies later"),
+        pytest.param(replace(DISRUPTIVE, refresh_lifetime=3600), None, 3240, 3420, id="only its end is known"),
+    ],
+)
+def test_the_window_of_a_disruptive_renewal(terms: Terms, lifetime: float | None, start: float, forced: float) -> None:
+    """A renewal that kills comes late, but before the refresh token dies; forced after half the margin."""
+    found = validity.window(terms, held(lifetime))
+
+    assert found is not None
+    assert (found.start - moment().boot, found.forced - moment().boot) == (start, forced)
+    assert validity.renew_at(terms, held(lifetime), moment(), 0.7) == found.start
+
+
+@given(lifetimes, st.none() | st.floats(1, YEAR), st.none() | st.floats(1, YEAR))
+def test_the_window_lies_before_every_end(lifetime: float, margin: float | None, refresh: float | None) -> None:
+    """Whatever the profile says, a forced renewal comes while both tokens live, and not in the first half."""
+    found = validity.window(replace(DISRUPTIVE, margin=margin, refresh_lifetime=refresh), held(lifetime))
+
+    assert found is not None
+    end = min(lifetime, refresh or lifetime)
+    assert moment().boot + end / 2 < found.start < found.forced < moment().boot + end
+
+
+@given(lifetimes | st.none(), st.floats(1, YEAR), jitters)
+def test_a_quiet_refresh_comes_before_the_refresh_token_is_idle_for_too_long(
+    lifetime: float | None, refresh: float, jitter: float
+) -> None:
+    """ProcessMaker 3 forgets a refresh token that was not used for a while, whatever its access token does."""
+    due = validity.renew_at(Terms(Renewal.REFRESH_QUIETLY, refresh_lifetime=refresh), held(lifetime), moment(), jitter)
+
+    assert due is not None
+    assert due - moment().boot < min(refresh, lifetime or refresh)
+
+
 @given(lifetimes, jitters)
 def test_renewal_comes_early_but_not_too_early(lifetime: float, jitter: float) -> None:
     """Who asks anew does so after two thirds of the lifetime, before its end, and at most seven days before it."""
@@ -102,7 +181,7 @@ def test_a_restored_snapshot_renews_earlier() -> None:
     assert ahead == pytest.approx(due - 600)
 
 
-@pytest.mark.parametrize("rule", [Renewal.NEVER, Renewal.ASK_ANEW])
+@pytest.mark.parametrize("rule", Renewal)
 def test_nothing_to_renew(rule: Renewal) -> None:
     """What cannot be renewed, or never ends as far as is known, has no renewal."""
     token = held(3600) if rule is Renewal.NEVER else held(None)
