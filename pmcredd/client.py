@@ -194,8 +194,9 @@ def _told(timeout: float | None) -> Iterator[None]:
     except wire.BadLine as bad:
         raise _not_understood(str(bad)) from None
     except OSError as failed:
+        # It was ended or killed: as good as stopping, which --oneshot takes as its turn.
         raise PmcredError(
-            wire.Code.INTERNAL, f"the connection to the daemon broke: {failed.strerror}", "pmcred status"
+            wire.Code.STOPPING, f"the connection to the daemon broke: {failed.strerror}", "pmcred status"
         ) from None
 
 

@@ -113,7 +113,7 @@ def _set_up_log(config: Config, *, verbose: bool) -> None:
     handler.setFormatter(
         _Journal() if _under_journald() else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
     )
-    logging.lastResort = None  # other libraries' warnings were never looked through for secrets
+    logging.lastResort = logging.NullHandler()  # other libraries' warnings were never looked through for secrets
     log.addHandler(handler)
     log.propagate = False
     log.setLevel(logging.DEBUG if verbose else config.settings.log_level.upper())

@@ -106,6 +106,7 @@ class Driver:
         for row in rows:
             if row.life.save_problem is None:
                 continue
+            row.life = replace(row.life, save_at=self._clock.now().boot)  # there is no later
             await self.complete(row, SaveDue())
             if row.life.save_problem is not None:
                 log.error("%s: its last token is lost: %s", row.profile.name, row.life.save_problem.sentence)

@@ -50,7 +50,7 @@ def get_token(
         SystemExit: a signal came.
     """
     process.harden()
-    logging.lastResort = None  # other libraries' warnings were never looked through for secrets
+    logging.lastResort = logging.NullHandler()  # other libraries' warnings were never looked through for secrets
     if verbose:
         log.addHandler(logging.StreamHandler(sys.stderr))
         log.setLevel(logging.DEBUG)

@@ -109,14 +109,20 @@ def test_a_newer_daemons_error_is_an_error(path: Path) -> None:
         (b"HTTP/1.1 400 Bad Request\r\n\r\n", "makes no sense"),
         (b"ok\nno field\n\n", "makes no sense"),
         (b"ok *\nprofile=a\n\n", "streams"),
-        (b"", "closed before the answer was complete"),
     ],
 )
 def test_an_answer_that_is_none_is_told(path: Path, answer: bytes, why: str) -> None:
-    """Something else on the socket, or a daemon that dies, gives a sentence and no traceback of ours."""
+    """Something else on the socket gives a sentence and no traceback of ours."""
     error = failure(answer, path)
     assert why in error.message
     assert error.exit_status == 1
+
+
+def test_a_daemon_that_dies_counts_as_none(path: Path) -> None:
+    """A connection that ends before the answer does has the exit status of no daemon: soon there is none."""
+    error = failure(b"", path)
+    assert "closed before the answer was complete" in error.message
+    assert error.exit_status == 69
 
 
 @pytest.mark.parametrize("answer", [b"ok\nprofile=prod\n\n", b"ok\naccess_token=a\nexpires_at=soon\n\n", b"ok 0\n"])
@@ -346,9 +352,9 @@ def test_blocks_come_as_they_are_sent(path: Path) -> None:
     [
         (b"error no-such-profile\nmessage=no%20such\nhint=look\n\n", "no-such-profile", "no such"),
         (b"ok\nprofile=a\n\n", "internal", "an end"),
-        (b"ok *\nprofile=a\n", "internal", "before the answer was complete"),
-        (b"ok 1\n", "internal", "before the answer was complete"),
-        (b"", "internal", "before the answer was complete"),
+        (b"ok *\nprofile=a\n", "stopping", "before the answer was complete"),
+        (b"ok 1\n", "stopping", "before the answer was complete"),
+        (b"", "stopping", "before the answer was complete"),
         (b"what?\n", "internal", "neither ok nor error"),
     ],
 )
