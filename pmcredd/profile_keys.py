@@ -29,6 +29,7 @@ class Kind(Enum):
     SERVER_PATH = auto()
     FILE = auto()
     SECONDS = auto()
+    LENGTH = auto()
     SECRET = auto()
     COMMAND = auto()
     VARIABLE = auto()
@@ -205,6 +206,25 @@ PROFILE_KEYS = _table(
         "How long one exchange with the server may take, in seconds, from 1 to 600.",
         "30",
         default="30",
+        shared=True,
+    ),
+    Key(
+        "renew_margin",
+        Kind.LENGTH,
+        "How many seconds before a token's end its refresh may come, on ProcessMaker 4, from 10.",
+        "86400",
+        default="a tenth of the lifetime, at most three days",
+        used_by=frozenset({Grant.AUTHORIZATION_CODE}),
+        generations=frozenset({4}),
+        shared=True,
+    ),
+    Key(
+        "refresh_token_lifetime",
+        Kind.LENGTH,
+        "How many seconds a refresh token of this server lives, where that is shorter than usual, from 10.",
+        "604800",
+        default="the access token's on ProcessMaker 4, 14 days on 3",
+        used_by=frozenset({Grant.AUTHORIZATION_CODE}),
         shared=True,
     ),
 )

@@ -208,6 +208,17 @@ def _seconds(key: Key, raw: object, _: Place) -> float:
     return float(raw)
 
 
+SHORTEST_LENGTH, LONGEST_LENGTH = 10, 10 * 366 * 86_400  # seconds; ten years
+
+
+def _length(key: Key, raw: object, _: Place) -> float:
+    if isinstance(raw, bool) or not isinstance(raw, int | float):
+        raise Flaw(f"must be a number of seconds, not {kind_of(raw)}", _written(key))
+    if not SHORTEST_LENGTH <= raw <= LONGEST_LENGTH:  # as above
+        raise Flaw(f"must be from {SHORTEST_LENGTH} to {LONGEST_LENGTH} seconds", _written(key))
+    return float(raw)
+
+
 def _command(key: Key, raw: object, place: Place) -> tuple[str, ...]:
     if not isinstance(raw, list) or not raw:
         what = "not an empty array" if raw == [] else f"not {kind_of(raw)}"
@@ -247,6 +258,7 @@ _READ: Mapping[Kind, Callable[[Key, object, Place], object]] = {
     Kind.SERVER_PATH: _server_path,
     Kind.FILE: _file,
     Kind.SECONDS: _seconds,
+    Kind.LENGTH: _length,
     Kind.COMMAND: _command,
     Kind.VARIABLE: _variable,
     Kind.CREDENTIAL: _credential,
