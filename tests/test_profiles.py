@@ -500,7 +500,7 @@ def test_what_gives_no_use_yet_is_a_warning() -> None:
         (f"{TOKEN}xyzzy = 1\n", "xyzzy", "unknown key; remove it; the keys are url, grant"),
         (f'{TOKEN}"a\\nb" = 1\n', "'a\\nb'", "unknown key"),
         (f"{TOKEN}[profiles.x.y]\nz = 1\n", "y", '[profiles."x.y"]'),
-        *((f'{TOKEN}{later} = "1"\n', later, "unknown key") for later in ("redirect_uri", "renew_margin", "bridge")),
+        *((f'{TOKEN}{later} = "1"\n', later, "unknown key") for later in ("redirect_uri", "expect_user", "bridge")),
         # secrets
         (token("42"), "token", "a string or a table that names its source, not an integer"),
         (token('["pass"]'), "token", "not an array; write token = { file ="),
