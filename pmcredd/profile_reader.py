@@ -299,7 +299,7 @@ class _Reader:
 
     def _warn(self, file: SourceFile, name: str, grant: Grant, generation: int) -> None:
         if grant is Grant.AUTHORIZATION_CODE:
-            wrong = "this version has no login for authorization_code yet, so the profile gives no token"
+            wrong = "this version has no login in the browser yet: without one the profile gives no token"
             mend = 'use grant = "password" or "personal_access_token"'
             self._warnings.append(Mistake(file.path, name, "grant", wrong, mend))
         if grant is Grant.CLIENT_CREDENTIALS and generation == 4:
