@@ -200,22 +200,22 @@ def _path(text: str, place: Place) -> str:
     return text if text.startswith("/") else f"{place.folder.rstrip('/')}/{text.removeprefix('./')}"
 
 
-def _seconds(key: Key, raw: object, _: Place) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float):
-        raise Flaw(f"must be a number of seconds, not {kind_of(raw)}", _written(key))
-    if not 1 <= raw <= 600:  # not a number (nan) compares false, too
-        raise Flaw("must be from 1 to 600 seconds", _written(key))
-    return float(raw)
-
-
 SHORTEST_LENGTH, LONGEST_LENGTH = 10, 10 * 366 * 86_400  # seconds; ten years
 
 
+def _seconds(key: Key, raw: object, _: Place) -> float:
+    return _number_of_seconds(key, raw, 1, 600)
+
+
 def _length(key: Key, raw: object, _: Place) -> float:
+    return _number_of_seconds(key, raw, SHORTEST_LENGTH, LONGEST_LENGTH)
+
+
+def _number_of_seconds(key: Key, raw: object, least: int, most: int) -> float:
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise Flaw(f"must be a number of seconds, not {kind_of(raw)}", _written(key))
-    if not SHORTEST_LENGTH <= raw <= LONGEST_LENGTH:  # as above
-        raise Flaw(f"must be from {SHORTEST_LENGTH} to {LONGEST_LENGTH} seconds", _written(key))
+    if not least <= raw <= most:  # not a number (nan) compares false, too
+        raise Flaw(f"must be from {least} to {most} seconds", _written(key))
     return float(raw)
 
 

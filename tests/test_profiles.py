@@ -39,7 +39,7 @@ from pmcredd.profiles import (
 from pmcredd.secret import Secret
 
 CANARY = "hunter2-canary"
-MAIN = "/home/u/.config/pmcred/profiles.toml"
+MAIN = "/home/me/.config/pmcred/profiles.toml"
 DOCS = Path(__file__).parent.parent / "docs" / "profiles.md"
 
 URL = 'url = "https://acme.processmaker.net"\n'
@@ -62,12 +62,12 @@ def main(text: str, mode: int = 0o600) -> SourceFile:
 
 def beside(name: str, text: str, mode: int = 0o600) -> SourceFile:
     """Be a file of profiles.d."""
-    return SourceFile(f"/home/u/.config/pmcred/profiles.d/{name}.toml", text, mode, ours=True)
+    return SourceFile(f"/home/me/.config/pmcred/profiles.d/{name}.toml", text, mode, ours=True)
 
 
 def config(*files: SourceFile | str) -> Config:
     """Read files; a text is the user's own one."""
-    return read_config([main(file) if isinstance(file, str) else file for file in files], home="/home/u")
+    return read_config([main(file) if isinstance(file, str) else file for file in files], home="/home/me")
 
 
 def profile(text: str) -> Profile:
@@ -352,9 +352,9 @@ def test_every_key_is_read() -> None:
         scope="a b",
         token_path="/t",
         authorize_path="/a/b",
-        ca_file="/home/u/ca.pem",
-        client_cert="/home/u/.config/pmcred/c.pem",
-        client_key="/home/u/.config/pmcred/k.pem",
+        ca_file="/home/me/ca.pem",
+        client_cert="/home/me/.config/pmcred/c.pem",
+        client_key="/home/me/.config/pmcred/k.pem",
         proxy="http://proxy:3128",
         timeout=2.5,
     )
@@ -365,11 +365,11 @@ def test_every_key_is_read() -> None:
     ("written", "source"),
     [
         (f'"{CANARY}"', LiteralSecret(Secret(CANARY))),
-        ('{ file = "~/s" }', FileSecret("/home/u/s")),
-        ('{ file = "../s" }', FileSecret("/home/u/.config/pmcred/../s")),
+        ('{ file = "~/s" }', FileSecret("/home/me/s")),
+        ('{ file = "../s" }', FileSecret("/home/me/.config/pmcred/../s")),
         ('{ command = ["pass", "", "~/x"] }', CommandSecret(("pass", "", "~/x"))),
-        ('{ command = ["~/bin/s"], timeout = 5 }', CommandSecret(("/home/u/bin/s",), 5.0)),
-        ('{ command = ["./s"] }', CommandSecret(("/home/u/.config/pmcred/s",))),
+        ('{ command = ["~/bin/s"], timeout = 5 }', CommandSecret(("/home/me/bin/s",), 5.0)),
+        ('{ command = ["./s"] }', CommandSecret(("/home/me/.config/pmcred/s",))),
         ('{ env = "S_1" }', EnvSecret("S_1")),
         ('{ credential = "pm.prod" }', CredentialSecret("pm.prod")),
         ('{ keyring = "pmcred", username = "x y" }', KeyringSecret("pmcred", "x y")),
@@ -410,7 +410,7 @@ def test_defaults_hold_for_all_files_where_they_can_be_used() -> None:
         "c": ClientAuth.BODY,
     }
     # relative to the file of the defaults, not to that of the profile
-    assert {one.ca_file for one in read.values()} == {"/home/u/.config/pmcred/ca"}
+    assert {one.ca_file for one in read.values()} == {"/home/me/.config/pmcred/ca"}
 
 
 def test_the_variables_that_hold_secrets_are_known() -> None:
@@ -628,7 +628,7 @@ def test_the_daemon_and_the_defaults_have_one_place() -> None:
 def test_a_secret_in_a_file_that_others_can_read_is_refused(mode: int) -> None:
     """Once a file, with the chmod that mends it."""
     two = PASSWORD.replace('{ file = "/s" }', f'"{CANARY}"').replace('{ file = "/p" }', f'"{CANARY}"')
-    path = "/home/u/my files/p.toml"
+    path = "/home/me/my files/p.toml"
     (found,) = mistakes(SourceFile(path, f"[profiles.x]\n{two}", mode))
     assert (found.key, found.mend) == ("client_secret", f"chmod 600 '{path}'")
     assert f"{mode:04o}" in found.wrong

@@ -44,7 +44,5 @@ async def test_each_token_is_told_once(
             await trio.sleep(3 * DAY)
             nursery.cancel_scope.cancel()
     first, second = [record.getMessage() for record in caplog.records]
-    assert first.startswith(
-        "soon: the personal access token ends in 14 days, and nothing can renew it (make a new"
-    )
+    assert first.startswith("soon: the personal access token ends in 14 days, and nothing can renew it (make a new")
     assert second.startswith("soon: the personal access token ends in 13 days")

@@ -237,7 +237,7 @@ async def test_a_command_finds_no_input_no_terminal_and_no_descriptor_of_ours(tm
 async def test_a_command_gets_what_it_needs_and_nothing_of_ours() -> None:
     """`pass show` works; what is meant for the daemon, and other profiles' secrets, stay with the daemon."""
     needed = {
-        "HOME": "/home/u",
+        "HOME": "/home/me",
         "PATH": "/usr/bin:/bin",
         "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1/bus",
         "GNUPGHOME": "/g",

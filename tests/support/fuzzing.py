@@ -298,7 +298,7 @@ def check_config(given_: tuple[str, str, int]) -> None:
     main, beside, mode = given_
     files = [SourceFile("/c/profiles.toml", main, mode), SourceFile("/c/profiles.d/one.toml", beside, mode, ours=True)]
     try:
-        config = read_config(files, home="/home/u")
+        config = read_config(files, home="/home/me")
     except BadConfig as bad:
         return check_mistakes(bad.mistakes)
     check_mistakes(config.warnings)
