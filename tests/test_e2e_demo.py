@@ -154,7 +154,7 @@ class TestStory:
             call,
             "curl --json '{\"all\": true}' URL/_sandbox/revoke",
             call,
-            "pmcred login demo",
+            'pmcred reject demo --get <<<"$token"',
             call,
             "pmcred status",
         ]
@@ -332,7 +332,7 @@ class TestEndings:
     def test_nowhere_to_show_it(self, environ: dict[str, str], spare: Path) -> None:
         """With standard output closed, or full, it says so and leaves nothing."""
         for redirection, why in (
-            (">&-", "the demo has nowhere to show anything: its standard output is closed"),
+            (">&-", "stdout is closed\n  try: to have nothing printed: >/dev/null"),
             (">/dev/full", "cannot write the output: No space left on device"),
         ):
             status, _, err = play(environ, "sh", "-c", f'"$0" "$@" {redirection}', PMCRED)
@@ -368,7 +368,7 @@ class TestFailures:
             ({"get": "echo 'no token at all'"}, "`pmcred get demo` did not print a token"),
             ({"get": "echo 'it broke' >&2; exit 5"}, "`pmcred get demo` ended with exit status 5:\n  it broke"),
             ({"header": "echo 'Authorization: Bearer x'"}, "`pmcred header demo` did not print the token that is kept"),
-            ({"login": "exit 0"}, "`pmcred login demo` brought no new token"),
+            ({"reject": "cat"}, "`pmcred reject demo --get` brought no new token"),
             ({"status": "echo 'demo  waiting'"}, "`pmcred status` does not show the profile as live"),
         ],
         ids=lambda value: " ".join(value) if isinstance(value, dict) else "",

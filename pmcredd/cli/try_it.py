@@ -34,8 +34,6 @@ def _demo(_: "argparse.Namespace") -> int:
     from pmcredd.sandbox.demo import run  # here: the sandbox itself has no use for it
     from pmcredd.sandbox.stage import DemoFailed
 
-    if sys.stdout is None:
-        raise Problem("the demo has nowhere to show anything: its standard output is closed")
     colour = colour_wanted(sys.stdout, os.environ)
     try:
         run(lambda text: paint(Cell(text, BOLD), colour=colour))

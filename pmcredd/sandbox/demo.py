@@ -76,9 +76,9 @@ class _Story:
         self._heading("5. The token is revoked on the server, long before its time")
         await self._revoke(url)
         await self._call(url, token, 401)
-        self._words("It is the API call that notices: 401. ProcessMaker tells nobody, so pmcredd")
-        self._words("would hand out the old token until you have it log in again:")
-        renewed = await self._login(token)
+        self._words("It is the API call that notices: 401. ProcessMaker tells nobody, so the")
+        self._words("script says so. pmcredd asks the server, and gets one new token for all:")
+        renewed = await self._reject(token)
         await self._call(url, renewed, 200)
         self._words("It works again: 200. Whoever asks from now on gets the new token.")
         self._heading("6. How things stand")
@@ -140,11 +140,11 @@ class _Story:
         self._output(body)
         _expect(status == 200 and body.replace(" ", "") == '{"revoked":1}', "the look-alike has not revoked the token")
 
-    async def _login(self, old: str) -> str:
-        self._command("pmcred login demo")
-        self._output((await self.stage.run("pmcred login demo")).err)
-        new = (await self.stage.run("pmcred get demo")).out.removesuffix("\n")
-        _expect(is_b64token(new) and new != old, "`pmcred login demo` brought no new token")
+    async def _reject(self, old: str) -> str:
+        self._command('pmcred reject demo --get <<<"$token"')
+        new = (await self.stage.run("pmcred reject demo --get", old)).out.removesuffix("\n")
+        _expect(is_b64token(new) and new != old, "`pmcred reject demo --get` brought no new token")
+        self._output(f"{new[:16]}...{new[-16:]}")
         return new
 
     async def _status(self) -> None:

@@ -54,8 +54,8 @@ class Stage:
         """Its profiles file."""
         return self.directory / "profiles.toml"
 
-    async def run(self, command: str) -> Told:
-        """Run a command (words without quotes) to its end.
+    async def run(self, command: str, stdin: str = "") -> Told:
+        """Run a command (words without quotes) to its end; `stdin` is what it reads.
 
         Raises:
             DemoFailed: its exit status is not 0, or it takes too long.
@@ -64,7 +64,7 @@ class Stage:
         with in_time(f"`{command}` has not ended"), granted(f"run `{command}`"):
             ended = await trio.run_process(
                 self._words(command),
-                stdin=subprocess.DEVNULL,
+                stdin=stdin.encode(),
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
