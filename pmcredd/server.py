@@ -6,6 +6,7 @@ import functools
 import logging
 import math
 import os
+import select
 import socket
 import struct
 import traceback
@@ -193,7 +194,15 @@ class _Server:
             if connection.silent_since <= impolite:
                 self._forget(connection)
                 return True
-        return False
+        # And those who asked and left before the answer: a half-closed one still reads, one that hung up does not.
+        hung_up = select.poll()
+        by_descriptor = {connection.socket.fileno(): connection for connection in self._connections}
+        for descriptor in by_descriptor:
+            hung_up.register(descriptor, 0)  # POLLHUP and POLLERR are told unasked
+        gone = [by_descriptor[descriptor] for descriptor, _ in hung_up.poll(0)]
+        for connection in gone:
+            self._forget(connection)
+        return bool(gone)
 
     def _forget(self, connection: _Connection) -> None:
         self._connections.pop(connection, None)

@@ -332,6 +332,22 @@ async def test_at_the_cap_the_oldest_silent_connection_makes_room(listener: List
             await client.aclose()
 
 
+async def test_clients_that_asked_and_left_keep_nobody_out(listener: Listener) -> None:
+    """Every place is taken by requests that wait, and whose clients are gone: the next client is served at once."""
+
+    async def never(request: Request) -> bytes:
+        if request.verb == "login":
+            await trio.sleep_forever()
+        return told(request)
+
+    async with serving(listener, never, limits=replace(QUICK, connections=5)):
+        for _ in range(5):
+            gone = await connect(listener)
+            await gone.send_all(b"login prod\n")
+            await gone.aclose()
+        assert await ask(listener, b"get prod\n") == [asked("get", "prod")]
+
+
 async def test_a_connection_that_waits_for_us_is_not_closed_for_another(listener: Listener) -> None:
     """With every place taken by requests under way, the next client waits in turn and is then served."""
     go_on = trio.Event()
