@@ -97,7 +97,9 @@ def _private_directory(directory: Path) -> None:
 
 
 def _lock(path: Path) -> int:
-    descriptor = os.open(path.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    # Named after the socket: the state directory's own lock may stand beside it.
+    beside = path.with_name(f"{path.name}.lock")
+    descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -43,7 +43,10 @@ def test_nobody_else_can_reach_the_socket_even_under_umask_0(path: Path) -> None
         listener = open_listener(path)
     finally:
         os.umask(before)
-    modes = [place.stat().st_mode & 0o777 for place in (path, path.parent / "lock", path.parent, path.parent.parent)]
+    modes = [
+        place.stat().st_mode & 0o777
+        for place in (path, path.with_name(f"{path.name}.lock"), path.parent, path.parent.parent)
+    ]
     close_listener(listener)
     assert [f"{mode:o}" for mode in modes] == ["600", "600", "700", "700"]
 
