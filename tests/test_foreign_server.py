@@ -20,6 +20,8 @@ from support.foreign_server import (
     foreign_server,
 )
 
+pytestmark = pytest.mark.storm
+
 GRANTS = ("client_credentials", "password", "authorization_code")
 
 

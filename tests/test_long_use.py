@@ -13,6 +13,8 @@ from support.sandbox import SandboxProcess, sandbox_process
 
 from pmcredd.sandbox.instances import CODE
 
+pytestmark = pytest.mark.storm
+
 PATH = "/api/1.0/users"
 
 

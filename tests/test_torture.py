@@ -16,6 +16,8 @@ from support.daemon import PMCREDD, Daemon, user_at
 from support.sandbox import sandbox_process
 from support.torture import LATE_ANSWER, LATE_REQUEST, SANDBOX, SLACK, Journal, Loss, Torment, Torture, figures, number
 
+pytestmark = pytest.mark.storm
+
 NAMES = tuple(f"t{each}" for each in range(8))
 SEED = int(os.environ.get("PMCRED_TORTURE_SEED") or random.SystemRandom().randrange(2**32))
 
