@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -151,9 +152,9 @@ def test_twenty_processes_and_a_daemon(user: User, sandbox: SandboxProcess) -> N
 
 @pytest.mark.long
 def test_twenty_processes_for_long(user: User, sandbox: SandboxProcess) -> None:
-    """The same for thirty refreshes in real time, with a daemon every other time that is stopped or killed."""
+    """The same for ten refreshes in real time, with a daemon every other time that is stopped or killed."""
     turn = 0
-    while len(refreshes(sandbox)) < 30:
+    while len(refreshes(sandbox)) < 10:
         turn += 1
         daemon: AbstractContextManager[Daemon | None] = running(user) if turn % 2 else nullcontext()
         with daemon as started:
@@ -194,6 +195,18 @@ def test_header_and_json(user: User, sandbox: SandboxProcess) -> None:
     told = json.loads(user.run("get", "--json", "--oneshot", PMCRED_PROFILE="prod").stdout)
     assert told["access_token"] == token
     assert told["good_until"] <= told["expires_at"]
+
+
+def test_what_it_promised_is_written_down(user: User) -> None:
+    """However short the promise of --for: the process that made it is gone, and the next one must keep it."""
+    began = time.clock_gettime(time.CLOCK_BOOTTIME)
+    assert user.run(*ONESHOT).returncode == 0
+    profile = config_files.load(user.environ).profiles["prod"]
+    store = Store.open(state(user) / "state.db")
+    (saved,) = store.load([identity(profile)]).values()
+    store.close()
+
+    assert saved.leased_until >= began + 10
 
 
 MISTAKES = ("nope", "wrong", "away", "hidden", "nobody")

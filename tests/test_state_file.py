@@ -117,3 +117,38 @@ def test_a_directory_that_is_not_there(tmp_path: Path) -> None:
         Store.open(tmp_path / "missing" / "state.db")
 
     assert "missing" in caught.value.message
+
+
+def test_rubbish_without_a_log_is_set_aside(path: Path) -> None:
+    """A damaged file that has no -wal is set aside alone."""
+    path.touch(mode=0o600)
+    path.write_bytes(b"rubbish " * 1000)
+
+    store = Store.open(path)
+
+    assert store.set_aside is not None
+    assert store.set_aside.read_bytes() == b"rubbish " * 1000
+
+
+def test_a_schema_before_the_first_is_damage(path: Path) -> None:
+    """A version that no pmcredd ever wrote is a flipped bit: the file is set aside, and a fresh one serves."""
+    Store.open(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("PRAGMA user_version = -1")
+    db.close()
+
+    store = Store.open(path)
+
+    assert store.set_aside is not None
+    store.save(PROD, held(), serial=1, asked_at=WALL)
+
+
+def test_a_file_that_lacks_a_table(path: Path) -> None:
+    """What another tool took away is told as a problem of that file, not as a traceback."""
+    Store.open(path).close()
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE meta")
+    db.close()
+
+    with pytest.raises(StoreProblem, match="no such table"):
+        Store.open(path)
