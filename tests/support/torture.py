@@ -51,10 +51,20 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A profile that needed somebody to log in again; `code` began the login that was lost."""
+    """A profile that needed somebody to log in again; `code` began the login that was lost, `told` is why."""
 
     name: str
     code: str
+    told: str = ""
+
+    @property
+    def twice_cut_short(self) -> bool:
+        """Whether two kills in a row met its renewal: a third try is not made, acted on or not."""
+        return "last two renewals got no answer" in self.told
+
+
+# Coverage would slow the daemon down tenfold, and its own file meets the full disk, too.
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": "", "COVERAGE_PROCESS_START": ""}
 
 
 @dataclass(slots=True)
@@ -73,7 +83,7 @@ class Torture:
     directory: Path
     names: tuple[str, ...]
     command: Sequence[str] = (PMCREDD,)
-    more: dict[str, str] = field(default_factory=dict)
+    more: dict[str, str] = field(default_factory=lambda: dict(UNMEASURED))
     kills: list[Kill] = field(default_factory=list)
     losses: list[Loss] = field(default_factory=list)
     codes: dict[str, str] = field(default_factory=dict)
@@ -122,12 +132,12 @@ class Torture:
         """Log in wherever somebody has to, and note what that says."""
         for status in statuses(daemon):
             if status.get("reason") == "needs-login" or status["state"] == "needs-login":
-                self.log_in(daemon, status["profile"])
+                self.log_in(daemon, status["profile"], status.get("last_error", ""))
 
-    def log_in(self, daemon: Daemon, name: str) -> None:
+    def log_in(self, daemon: Daemon, name: str, told: str) -> None:
         """Log in with a new code."""
         if (lost := self.codes.get(name)) is not None:
-            self.losses.append(Loss(name, lost))
+            self.losses.append(Loss(name, lost, told))
         code = self.sandbox.code(CODE.id, "demo", redirect_uri=CALLBACK)
         self.codes[name] = Secret(code).fingerprint()
         call(Request("login", name, {"code": code, "redirect_uri": CALLBACK}), socket_path=daemon.user.socket)
