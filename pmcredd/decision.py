@@ -68,10 +68,13 @@ def _decide_leased(life: Life, now: Moment, lasting: float | None) -> Decision:
     if life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL}:
         return Wait()  # the token in hand may die at any moment, or be dead
     held = transition.living(life, now)
-    if transition.undated(life) and (held is None or lasting is not None) and life.renewal is Renewal.IDLE:
-        return Wait() if life.wanted else Ask()  # the server is asked how old the token is
+    # While only the server can tell how old the token is, it is asked; no promise is made meanwhile.
+    if transition.undated(life) and life.wanted and (held is None or lasting is not None):
+        return Wait()
     if held is None:
         return Ask() if _may_ask(life, now) else Fail()
+    if transition.undated(life) and lasting is not None and life.renewal is Renewal.IDLE:
+        return Ask()
     window = validity.window(life.terms, held) if transition.kills(life) else None
     until = now.boot + (validity.default_lease(held) if lasting is None else lasting)
     if life.renewal is Renewal.IDLE and transition.kills(life) and not _held_up(life):

@@ -77,9 +77,7 @@ def unasked(life: Life, event: Event, now: Moment, jitter: float) -> Step:
 
 def _earliest(life: Life) -> float:
     """Give the boot time from which on a question tells something: one asked before it may have overtaken."""
-    moments = [0.0]
-    if life.failed_at is not None:
-        moments.append(life.failed_at.boot)
+    moments = [_lost_at(life)]
     if life.wake is not None:
         moments.append(life.wake)
     if life.proof is not None:
@@ -87,9 +85,13 @@ def _earliest(life: Life) -> float:
     return max(moments)
 
 
+def _lost_at(life: Life) -> float:
+    return life.failed_at.boot if life.failed_at else 0.0
+
+
 def _last_resort(life: Life, now: Moment) -> Step:
     """Spend it once more, or give up; not while the request in doubt may still be on its way to kill the token."""
-    ended = life.terms.timeout + (life.failed_at.boot if life.failed_at else 0.0)
+    ended = _lost_at(life) + life.terms.timeout
     if now.boot < ended and not life.dead:
         return wake(life, ended)
     if life.tries < MOST_TRIES:

@@ -226,6 +226,14 @@ UNDATED4 = replace(IDLE, dated=False)
         pytest.param(replace(UNDATED4, wanted=True), 0, 60, Wait(), id="undated: it is being asked"),
         pytest.param(UNDATED4, END, None, Ask(), id="undated and expired, says the wall clock: ask the server"),
         pytest.param(replace(UNDATED4, wanted=True), END, None, Wait(), id="undated and expired: it is being asked"),
+        pytest.param(replace(LOCKED4, dated=False), END, None, Ask(), id="undated, locked, expired: ask the server"),
+        pytest.param(
+            replace(LOCKED4, dated=False, wanted=True),
+            END,
+            None,
+            Wait(),
+            id="undated, locked, expired: it is being asked",
+        ),
         pytest.param(replace(UNDATED4, dead=True), 0, None, Ask(), id="undated and dead: renew"),
     ],
 )

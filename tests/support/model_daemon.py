@@ -35,6 +35,7 @@ class Daemon:
     now: float = 0.0
     wall_off: float = 0.0
     clock_was_wrong: bool = False
+    date_seen: bool = True  # the server's, since the machine started
     boots: int = 1
     booted_at: float = -100.0
     processes: int = 0
@@ -147,6 +148,7 @@ class Daemon:
         self.now += down
         if reboot:
             self.boots += 1
+            self.date_seen = False
             self.booted_at = self.now - 5.0
             self.set_wall(wall_off)
         self.start()
@@ -176,11 +178,7 @@ class Daemon:
                 assert self.life.held is not None
                 self.questions.append(Question(effect.serial, self.life.held, self.now))
             case l.Unspend():
-                assert self.life.held is not None
-                assert self.life.held.token.refresh_token is not None
-                self.spends[self.life.held.token.refresh_token.reveal()] = 0
-                if not self.disk.full:
-                    self.disk.tries = 0
+                self._taken_back()
             case l.Save():
                 self.saves.append(effect)
             case l.WakeAt(boot):
@@ -189,6 +187,18 @@ class Daemon:
                 heapq.heappush(self.timers, (boot, next(self._numbers), l.SaveDue()))
             case l.Tell():
                 self.told()
+
+    def _taken_back(self) -> None:
+        assert self.life.held is not None
+        token = self.life.held.token
+        assert token.refresh_token is not None
+        refresh = token.refresh_token.reveal()
+        if self.server.access[token.access_token.reveal()].cause != "admin":
+            assert not self.server.refreshes[refresh].dead, "a refresh token that is spent was taken for unspent"
+        assert refresh not in {late for _, late in self.server.late}, "a request under way was taken for none"
+        self.spends[refresh] = 0
+        if not self.disk.full:
+            self.disk.tries = 0
 
     def _note(self) -> None:
         if not self.disk.full and self.disk.held is not None:
@@ -232,6 +242,9 @@ class Daemon:
             self.disk.secret_tries[request.secret] += 1
         else:
             assert request.spends not in self.over, "spent again after its answer was saved"
+            on_disk = self.disk.held.token.refresh_token if self.disk.held else None
+            assert on_disk is not None
+            assert request.spends == on_disk.reveal(), "spent before it was on disk"
             self.disk.tries = request.send.tries
             self.spends[request.spends] += 1
             assert self.spends[request.spends] <= 2, "spent a third time"
@@ -347,6 +360,8 @@ class Daemon:
             question.answer = self._ask_about(question.held, question.serial, fate)
             return
         self._answered()
+        assert isinstance(question.answer, l.Probed | l.ProbeFailed)
+        self.date_seen = self.date_seen or question.answer.skew is not None
         self.happen(question.answer)
 
     def _answered(self) -> Question:

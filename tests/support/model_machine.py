@@ -61,8 +61,8 @@ class Machine(Daemon):
                 case Ask():
                     if asked:
                         return None
-                    asked = self.life.renewal is not Renewal.IDLE or not self.life.leased_until > now.boot
                     self.happen(l.Asked())
+                    asked = self.life.renewal is Renewal.SENDING
                 case Wait():
                     self.waiting.append(lasting)
                     return None
@@ -112,6 +112,8 @@ class Machine(Daemon):
     def hit(self) -> None:
         """See whom a refresh has hit."""
         for access in self.server.killed:
+            known = self.date_seen or self.issued_in[access] == self.boots or not self.names_tokens
+            assert known, "a wrong clock may have killed a token"
             for lease in self.leases:
                 kept = lease.written or lease.process == self.processes
                 # Whoever uses the token just before the lease ends must not find it dead.
@@ -127,6 +129,7 @@ class Machine(Daemon):
         dead = life.dead
         if not dead and transition.askable(life):
             event = self._ask_about(held, life.serial, "answered")
+            self.date_seen = True
             self.happen(event)
             assert isinstance(event, l.Probed)
             if event.passed:
