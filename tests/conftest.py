@@ -1,10 +1,14 @@
 """What every test starts from: no configuration, no daemon and no secret of the person who runs the tests."""
 
 import os
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from pmcredd.store import Store
 
 # Hypothesis's own time limit for an example would be a timed assertion: the machine may be busy.
 settings.register_profile("pmcredd", deadline=None)
@@ -21,6 +25,22 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
     (tmp_path / "run").mkdir(mode=0o700)
+
+
+@pytest.fixture(autouse=True)
+def _stores_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what a test left open on purpose, as a crash does: Python 3.13 complains about it in some later test."""
+    opened: list[Store] = []
+    begin = Store.__init__
+
+    def remember(store: Store, connection: sqlite3.Connection, path: Path, set_aside: Path | None) -> None:
+        begin(store, connection, path, set_aside)
+        opened.append(store)
+
+    monkeypatch.setattr(Store, "__init__", remember)
+    yield
+    for store in opened:
+        store.close()
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

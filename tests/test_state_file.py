@@ -3,6 +3,7 @@
 import os
 import sqlite3
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,7 @@ def test_a_damaged_file_is_set_aside_and_kept(path: Path, damage: bytes) -> None
 def test_a_newer_schema_is_left_untouched(path: Path) -> None:
     """A file that a newer pmcredd wrote is refused, not damaged, not set aside."""
     Store.open(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA user_version = 99")
     db.close()
     before = path.read_bytes()
@@ -133,7 +134,7 @@ def test_rubbish_without_a_log_is_set_aside(path: Path) -> None:
 def test_a_schema_before_the_first_is_damage(path: Path) -> None:
     """A version that no pmcredd ever wrote is a flipped bit: the file is set aside, and a fresh one serves."""
     Store.open(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("PRAGMA user_version = -1")
     db.close()
 
@@ -146,7 +147,7 @@ def test_a_schema_before_the_first_is_damage(path: Path) -> None:
 def test_a_file_that_lacks_a_table(path: Path) -> None:
     """What another tool took away is told as a problem of that file, not as a traceback."""
     Store.open(path).close()
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.execute("DROP TABLE meta")
     db.close()
 
