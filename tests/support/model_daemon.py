@@ -157,7 +157,7 @@ class Daemon:
         """Let an event happen to the life, and begin its effects in order."""
         before = self.life
         self.life, effects = lifecycle.step(before, event, self.moment(), next(self._jitters))
-        assert self.life.renewal in lifecycle.TABLE[before.renewal, type(event)].to or self.life == before
+        assert self.life == before or self.life.renewal in lifecycle.TABLE[before.renewal, type(event)].to
         if getattr(event, "serial", before.serial) != before.serial:
             assert (self.life, effects) == (before, ()), "an answer with an old serial changed something"
         if before.held is not None:
