@@ -256,6 +256,8 @@ class Daemon:
 
     def _send(self, request: Request, fate: Fate) -> None:
         request.asked, request.sent_at, request.stage = self.moment(), self.now, "receive"
+        if request.spends is not None and fate not in {"not sent", "throttled", "bad client"}:
+            self.sent(request.spends)
         serial = request.send.serial
         if fate in {"not sent", "throttled"}:
             after = 90.0 if fate == "throttled" else None
@@ -381,6 +383,10 @@ class Daemon:
 
     def told(self) -> None:
         """Hear that something changed."""
+        raise NotImplementedError
+
+    def sent(self, refresh: str) -> None:
+        """Hear that a refresh token is on its way to the server."""
         raise NotImplementedError
 
     def hit(self) -> None:

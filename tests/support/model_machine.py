@@ -109,11 +109,15 @@ class Machine(Daemon):
         assert self.clock_was_wrong, "an expired token was handed out"
         assert self.issued_in[access] != self.boots, "an expired token was handed out within a boot"
 
+    def sent(self, refresh: str) -> None:
+        """See what a refresh that leaves the machine is about to kill; when it arrives, another boot may have begun."""
+        for access in self.server.dying_with(refresh, self.now):
+            known = self.date_seen or self.issued_in[access] == self.boots or not self.names_tokens
+            assert known, "a wrong clock may kill a token"
+
     def hit(self) -> None:
         """See whom a refresh has hit."""
         for access in self.server.killed:
-            known = self.date_seen or self.issued_in[access] == self.boots or not self.names_tokens
-            assert known, "a wrong clock may have killed a token"
             for lease in self.leases:
                 kept = lease.written or lease.process == self.processes
                 # Whoever uses the token just before the lease ends must not find it dead.

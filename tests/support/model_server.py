@@ -85,12 +85,16 @@ class ModelServer:
         """Act on a refresh; None is what it says of a dead refresh token, or the end of a server that died."""
         if not self.spendable(refresh, now):
             return None
-        spent = self.refreshes[refresh]
-        spent.dead = True
-        if self.kills and self.lives(spent.access, now):
-            self.access[spent.access].cause = "refresh"
-            self.killed.append(spent.access)
+        for access in self.dying_with(refresh, now):
+            self.access[access].cause = "refresh"
+            self.killed.append(access)
+        self.refreshes[refresh].dead = True
         return None if dies_before_issuing else self._issue(now, with_refresh=True)
+
+    def dying_with(self, refresh: str, now: float) -> list[str]:
+        """Give the access tokens that live and that spending this refresh token kills: one, or none."""
+        access = self.refreshes[refresh].access
+        return [access] if self.kills and self.spendable(refresh, now) and self.lives(access, now) else []
 
     def revoke(self, *, refresh_too: bool) -> None:
         """An administrator revokes everything."""
