@@ -91,8 +91,8 @@ class Driver:
         self._clock = clock
         self._jitter = jitter
         self._nursery: trio.Nursery | None = None
-        self.on_tell: Callable[[Row], None] | None = None
-        """Hears of every change that watchers want to know; must not block."""
+        self.listeners: list[Callable[[Row], None]] = []
+        """Hear of every change that watchers want to know; must neither block nor raise."""
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive until cancelled. A request that was sent is not cancelled: we end when it is answered and saved."""
@@ -214,8 +214,8 @@ class Driver:
         """Wake everybody who waits for a change of this profile."""
         if row.waiters is not None:
             row.waiters.unpark_all()
-        if self.on_tell is not None:
-            self.on_tell(row)
+        for hear in self.listeners:
+            hear(row)
 
     def _wake(self, row: Row, boot: float) -> None:
         # The heap forgets nothing: a wake that was put off or overtaken is none.

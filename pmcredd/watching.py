@@ -62,7 +62,7 @@ class Watching:
 
     Args:
         keeper: knows how the profiles are at first.
-        driver: tells of every change; this becomes its one listener.
+        driver: tells of every change; this listens to it while anybody watches.
         clock: time.
     """
 
@@ -86,7 +86,7 @@ class Watching:
         if not self._watchers:
             everything = states if target is None else self._keeper.status([])
             self._news = {state.profile.name: _News(state, token=state.fingerprint) for state in everything}
-            self._driver.on_tell = self._hear
+            self._driver.listeners.append(self._hear)
         watch = Watch(self, states, all_profiles=target is None, token=token)
         self._watchers.add(watch)
         return watch
@@ -134,7 +134,7 @@ class Watching:
         """Forget a watcher; with the last one, everything."""
         self._watchers.discard(watch)
         if not self._watchers:
-            self._driver.on_tell = None
+            self._driver.listeners.remove(self._hear)
             self._news = {}
         self._waiting.unpark_all()
 

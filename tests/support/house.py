@@ -64,7 +64,7 @@ class House:
 
     def heard(self) -> bool:
         """Tell whether anybody hears what the driver tells."""
-        return self.driver.on_tell is not None
+        return bool(self.driver.listeners)
 
     async def connect(self, line: bytes) -> trio.SocketStream:
         """Connect and send a request."""
