@@ -17,7 +17,7 @@ BOTH: frozenset[int] = frozenset({3, 4})
 
 
 class Kind(Enum):
-    """What a key's value is; profile_values has a function for each."""
+    """What a key's value is; profile_values has a function for each but those that are tables of keys."""
 
     CHOICE = auto()
     URL = auto()
@@ -34,6 +34,9 @@ class Kind(Enum):
     COMMAND = auto()
     VARIABLE = auto()
     CREDENTIAL = auto()
+    YES_OR_NO = auto()
+    EVENTS = auto()
+    EVENT_COMMAND = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +294,62 @@ DAEMON_KEYS = _table(
         '"info"',
         default='"info"',
         choices=("debug", "info", "warning", "error"),
+    ),
+    Key(
+        "on_event",
+        Kind.EVENTS,
+        "Commands that run when something happens to a profile.",
+        '{ needs-login = ["notify-send", "A ProcessMaker login is needed"] }',
+    ),
+)
+
+EVENT_KEYS = _table(
+    Key(
+        "needs-login",
+        Kind.EVENT_COMMAND,
+        "Runs when a profile gets no token any more until somebody logs in.",
+        '["notify-send", "A ProcessMaker login is needed"]',
+    ),
+    Key(
+        "renewed",
+        Kind.EVENT_COMMAND,
+        "Runs when a profile has a new token.",
+        '{ command = ["~/bin/push-token"], token = true }',
+    ),
+    Key(
+        "failing",
+        Kind.EVENT_COMMAND,
+        "Runs when a profile gets no token for another reason, and it does not pass.",
+        '["notify-send", "ProcessMaker gives no token"]',
+    ),
+    Key(
+        "expiring",
+        Kind.EVENT_COMMAND,
+        "Runs when a personal access token has 14 days left.",
+        '["notify-send", "A ProcessMaker token is to be replaced"]',
+    ),
+)
+
+EVENT_COMMAND_KEYS = _table(
+    Key(
+        "command",
+        Kind.COMMAND,
+        "The program and its arguments, without a shell.",
+        '["notify-send", "A ProcessMaker login is needed"]',
+    ),
+    Key(
+        "timeout",
+        Kind.SECONDS,
+        "How long the command may run, in seconds, from 1 to 600.",
+        "10",
+        default="10",
+    ),
+    Key(
+        "token",
+        Kind.YES_OR_NO,
+        "Whether the command gets the access token, too.",
+        "true",
+        default="false",
     ),
 )
 

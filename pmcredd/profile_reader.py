@@ -6,9 +6,21 @@ something of it.
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from pmcredd.profile_keys import BOTH, DAEMON_KEYS, DEFAULTS_KEYS, EVERY_GRANT, PROFILE_KEYS, SECRET_KEYS, Key, Kind
+from pmcredd.profile_keys import (
+    BOTH,
+    DAEMON_KEYS,
+    DEFAULTS_KEYS,
+    EVENT_COMMAND_KEYS,
+    EVENT_KEYS,
+    EVERY_GRANT,
+    PROFILE_KEYS,
+    SECRET_KEYS,
+    Key,
+    Kind,
+)
 from pmcredd.profile_values import Flaw, Place, closest, kind_of, literal, read_value
 from pmcredd.profiles import (
     BadConfig,
@@ -17,6 +29,8 @@ from pmcredd.profiles import (
     Config,
     CredentialSecret,
     EnvSecret,
+    EventCommand,
+    EventName,
     FileSecret,
     Grant,
     KeyringSecret,
@@ -152,6 +166,8 @@ class _Reader:
         values = self._values(DAEMON_KEYS, table, file, None, "daemon.")
         if "storage" in values:
             values["storage"] = Storage(values["storage"])
+        if "on_event" in values:
+            values["on_event"] = {EventName(name): command for name, command in values["on_event"].items() if command}
         return Settings(**values)
 
     def _defaults(self) -> Mapping[str, Any]:
@@ -193,10 +209,15 @@ class _Reader:
                 self._unknown_key(keys, name, raw, file, profile, prefix)
                 continue
             try:
-                if key.kind is Kind.SECRET:
-                    values[name] = self._secret(key, raw, file, profile)
-                else:
-                    values[name] = read_value(key, raw, place)
+                match key.kind:
+                    case Kind.SECRET:
+                        values[name] = self._secret(key, raw, file, profile)
+                    case Kind.EVENTS:
+                        values[name] = self._events(key, raw, file, prefix)
+                    case Kind.EVENT_COMMAND:
+                        values[name] = self._event_command(key, raw, file, prefix, place)
+                    case _:
+                        values[name] = read_value(key, raw, place)
             except Flaw as flaw:
                 self._wrong(file, profile, prefix + name, flaw.wrong, flaw.mend)
         return values
@@ -255,6 +276,23 @@ class _Reader:
                 return EnvSecret(values["env"])
             case _:
                 return CredentialSecret(values["credential"])
+
+    def _events(self, key: Key, raw: object, file: SourceFile, prefix: str) -> dict[str, Any]:
+        if not isinstance(raw, dict):
+            raise Flaw(f"must be a table of events and their commands, not {kind_of(raw)}", f"write {_written(key)}")
+        return self._values(EVENT_KEYS, raw, file, None, f"{prefix}{key.name}.")
+
+    def _event_command(self, key: Key, raw: object, file: SourceFile, prefix: str, place: Place) -> EventCommand | None:
+        if not isinstance(raw, dict):
+            argv: Any = read_value(replace(key, kind=Kind.COMMAND), raw, place)
+            return EventCommand(argv)
+        known = len(self._mistakes)
+        values = self._values(EVENT_COMMAND_KEYS, raw, file, None, f"{prefix}{key.name}.")
+        if len(self._mistakes) > known:
+            return None
+        if "command" not in raw:
+            raise Flaw("names no command", f"write {_written(key)}")
+        return EventCommand(values.pop("command"), **values)
 
     # Whether they belong together
 
@@ -323,6 +361,10 @@ def _shown(name: str) -> str:
     """Make a name from a file fit for a line on a terminal."""
     short = name if len(name) <= 80 else f"{name[:77]}..."
     return short if short.isprintable() and short else ascii(short)
+
+
+def _written(key: Key) -> str:
+    return f"{key.name} = {key.example}"
 
 
 def _quoted(path: str) -> str:

@@ -30,7 +30,7 @@ class Place:
 
 
 def read_value(key: Key, raw: object, place: Place) -> object:
-    """Read the value of any key but a secret; raise Flaw."""
+    """Read the value of any key that is no table of keys itself; raise Flaw."""
     return _READ[key.kind](key, raw, place)
 
 
@@ -70,6 +70,7 @@ _TYPES: tuple[tuple[type, str], ...] = (
 _WORKSPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
 _SERVER_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%-][A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
+_OWN_ADDRESS = re.compile(r"http://127\.0\.0\.1(?::[1-9][0-9]{0,4})?/.+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CREDENTIAL = re.compile(r"(?!\.\.?$)[ -.0-9;-~]{1,255}")  # as systemd has it: a file name without colons
 _A_PAGE = re.compile(r"/(?:api/[0-9.]+|oauth2?|login|sys[^/]*)(?:/.*)?$")
@@ -233,6 +234,12 @@ def _command(key: Key, raw: object, place: Place) -> tuple[str, ...]:
     return (program, *raw[1:])
 
 
+def _yes_or_no(key: Key, raw: object, _: Place) -> bool:
+    if not isinstance(raw, bool):
+        raise Flaw(f"must be true or false, not {kind_of(raw)}", _written(key))
+    return raw
+
+
 def _variable(key: Key, raw: object, _: Place) -> str:
     text = _text(key, raw)
     if not _VARIABLE.fullmatch(text):
@@ -262,4 +269,5 @@ _READ: Mapping[Kind, Callable[[Key, object, Place], object]] = {
     Kind.COMMAND: _command,
     Kind.VARIABLE: _variable,
     Kind.CREDENTIAL: _credential,
+    Kind.YES_OR_NO: _yes_or_no,
 }

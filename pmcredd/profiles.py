@@ -28,6 +28,15 @@ class ClientAuth(StrEnum):
     BODY = "body"
 
 
+class EventName(StrEnum):
+    """What can happen to a profile that a command of `on_event` may run for."""
+
+    NEEDS_LOGIN = "needs-login"
+    RENEWED = "renewed"
+    FAILING = "failing"
+    EXPIRING = "expiring"
+
+
 class Storage(StrEnum):
     """Where tokens are kept: on disk, or in the runtime directory, which a reboot empties."""
 
@@ -99,6 +108,7 @@ class Profile:
     client_secret: SecretSource | None = None
     client_auth: ClientAuth = ClientAuth.BASIC
     username: str | None = None
+    expect_user: str | None = None  # an id (digits) or a username
     password: SecretSource | None = None
     token: SecretSource | None = None
     scope: str | None = None
@@ -115,11 +125,21 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True)
+class EventCommand:
+    """A command that runs when something happens; `timeout` in seconds, `token` lets it have the access token."""
+
+    argv: tuple[str, ...]
+    timeout: float = 10.0
+    token: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """The [daemon] table."""
 
     storage: Storage = Storage.DISK
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    on_event: Mapping[EventName, EventCommand] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
