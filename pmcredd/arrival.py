@@ -8,9 +8,11 @@ from dataclasses import replace
 from pmcredd import validity
 from pmcredd.life import (
     Event,
+    Identify,
     Issued,
     Life,
     LoggedIn,
+    Named,
     Problem,
     Renewal,
     Save,
@@ -18,6 +20,7 @@ from pmcredd.life import (
     Saved,
     SaveFailed,
     Tell,
+    User,
 )
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.transition import SAVE_RETRY, Step, probe, wake
@@ -30,9 +33,10 @@ PAST_KEPT = 16
 def issued(life: Life, event: Event, now: Moment, jitter: float) -> Step:
     """The server answered with a token."""
     assert isinstance(event, Issued)
+    life = replace(life, user=event.user or life.user)
     if life.terms.rule is Rule.NEVER:  # its source is where it is kept; a copy in our store would only outlive it there
         return _settle(life, event.held, None, now, jitter)
-    return replace(life, pending=event.held), (Save(life.serial, event.held, _past(life)),)
+    return replace(life, pending=event.held), (Save(life.serial, event.held, past(life)),)
 
 
 def logged_in(life: Life, event: Event, _now: Moment, _jitter: float) -> Step:
@@ -51,8 +55,9 @@ def logged_in(life: Life, event: Event, _now: Moment, _jitter: float) -> Step:
         proof=None,
         tries=0,
         rejections=0,
+        user=event.user or life.user,
     )
-    return life, (Save(serial, event.held, _past(life)),)
+    return life, (Save(serial, event.held, past(life)),)
 
 
 def saved(life: Life, event: Event, now: Moment, jitter: float) -> Step:
@@ -86,7 +91,16 @@ def save_due(life: Life, _event: Event, now: Moment, _jitter: float) -> Step:
     return replace(life, save_at=None), (Save(life.serial, life.held, life.past),)
 
 
-def _past(life: Life) -> tuple[str, ...]:
+def named(life: Life, event: Event, _now: Moment, _jitter: float) -> Step:
+    """The server told the name of the token's user."""
+    assert isinstance(event, Named)
+    if life.user is None or life.user.id != event.user.id:
+        return life, ()  # the next token, asked for with the same credential, is another user's
+    return replace(life, user=event.user), (Tell(),)
+
+
+def past(life: Life) -> tuple[str, ...]:
+    """Give the fingerprints of the tokens before the next one, newest first."""
     if life.held is None:
         return life.past
     return (life.held.token.access_token.fingerprint(), *life.past)[:PAST_KEPT]
@@ -96,7 +110,8 @@ def _settle(life: Life, held: Held, save_problem: Problem | None, now: Moment, j
     life = replace(
         life,
         held=held,
-        past=_past(life),
+        past=past(life),
+        user=user_of(life, held),
         dead=False,
         dated=True,
         leased_until=0.0,
@@ -118,4 +133,12 @@ def _settle(life: Life, held: Held, save_problem: Problem | None, now: Moment, j
     life, effects = wake(life, due)
     # A probe that passes now makes a later refusal evidence.
     asked = probe(life) if life.terms.rule is Rule.REFRESH_DISRUPTIVELY and not life.proved else ()
-    return life, (*effects, *asked, Tell())
+    unnamed = life.terms.probes and life.user is not None and life.user.name is None and bool(held.token.sub)
+    who = (Identify(life.serial),) if unnamed else ()
+    return life, (*effects, *asked, *who, Tell())
+
+
+def user_of(life: Life, held: Held) -> User | None:
+    """Give whose a token is; a name that is known stays with its id."""
+    known, sub = life.user, held.token.sub
+    return known if not sub or (known is not None and known.id == sub) else User(sub)

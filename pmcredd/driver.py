@@ -11,7 +11,7 @@ from functools import partial
 
 import trio
 
-from pmcredd import lifecycle, telling, validity
+from pmcredd import arrival, lifecycle, telling, validity
 from pmcredd.clock import Clock
 from pmcredd.exchange import Exchange, Order
 from pmcredd.gate import Priority, Turn
@@ -21,6 +21,7 @@ from pmcredd.life import (
     Event,
     Failed,
     Fault,
+    Identify,
     Life,
     Lost,
     Probe,
@@ -129,7 +130,10 @@ class Driver:
         before = row.life
         row.life, effects = lifecycle.step(row.life, event, self._clock.now(), self._jitter())
         telling.log_change(row.profile, before, row.life)
+        if row.life.user is not before.user:
+            row.ready = None  # it tells the name
         if row.life.held is not before.held:
+            row.ready, row.ready_for = None, None
             row.leased_on_disk = 0.0  # the new token's row begins without a lease
         elif (row.life.proved, row.life.dead) != (before.proved, before.dead) and self._nursery is not None:
             self._nursery.start_soon(self._note, row)
@@ -182,9 +186,12 @@ class Driver:
             case Probe(serial):
                 assert self._nursery is not None  # noqa: S101 - as above
                 self._nursery.start_soon(self.probe, row, serial)
-            case Unspend():
+            case Unspend(serial):
                 assert self._nursery is not None  # noqa: S101 - as above
-                self._nursery.start_soon(self._unspend, row)
+                self._nursery.start_soon(self._unspend, row, serial)
+            case Identify(serial):
+                assert self._nursery is not None  # noqa: S101 - as above
+                self._nursery.start_soon(self._identify, row, serial)
             case WakeAt(boot):
                 self._scheduler.at(boot, partial(self._wake, row, boot))
             case SaveAt(boot):
@@ -239,8 +246,11 @@ class Driver:
             self.happen(row, event)
             return event
 
-    async def _unspend(self, row: Row) -> None:
-        await self._write(row, partial(self._store.end_spend, identity(row.profile), 0))
+    async def _identify(self, row: Row, serial: int) -> None:
+        pass
+
+    async def _unspend(self, row: Row, serial: int) -> None:
+        await self._write(row, partial(self._store.end_spend, identity(row.profile), serial, 0))
 
     async def lease(self, row: Row, until: float) -> None:
         """Write down a long lease before it is promised: a daemon that comes after a crash keeps it."""
@@ -290,6 +300,8 @@ class Driver:
             log.error("%s: %s", row.profile.name, problem.sentence)  # the event had happened; its save had not
 
     async def _save(self, row: Row, save: Save) -> bool:
+        if save.serial != row.life.serial:
+            return False  # somebody has logged in or out since: what comes late must not replace what there is now
         write = partial(
             self._store.save,
             row.profile,
@@ -298,6 +310,7 @@ class Driver:
             asked_at=row.life.asked_at,
             past=save.past,
             proved=row.life.proved,
+            user=arrival.user_of(row.life, save.held),
         )
         try:
             await self._worker.do(write)

@@ -178,7 +178,7 @@ class Exchange:
         order = prepared.order
         try:
             if order.spends is not None:
-                await self._worker.do(self._store.begin_spend, identity(order.profile), order.tries)
+                await self._worker.do(self._store.begin_spend, identity(order.profile), order.serial, order.tries)
             else:
                 await self._attempts.begin(prepared.keys)
         except StoreProblem as error:
@@ -260,9 +260,9 @@ class Exchange:
         row = identity(order.profile)
         try:
             if isinstance(result, oauth.Refusal) and result.meaning is Meaning.DEAD_REFRESH_TOKEN:
-                await self._worker.do(self._store.drop_refresh_token, row)
+                await self._worker.do(self._store.drop_refresh_token, row, order.serial)
             else:
-                await self._worker.do(self._store.end_spend, row, order.tries - 1)
+                await self._worker.do(self._store.end_spend, row, order.serial, order.tries - 1)
         except StoreProblem as error:
             log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
         await self._attempts.end(prepared.keys, _stop_of(result))

@@ -15,12 +15,12 @@ from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide
 from pmcredd.driver import Driver, Row
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
-from pmcredd.life import Asked, Life, LoggedIn, Probed, Problem, Rejected, Renewal, Retry
+from pmcredd.life import Asked, Life, LoggedIn, LoggedOut, Probed, Problem, Rejected, Renewal, Retry, User
 from pmcredd.profiles import BadConfig, Config, Profile
 from pmcredd.rows import Rows
 from pmcredd.secret_reader import SecretReader
 from pmcredd.secret_sources import SecretUnavailable
-from pmcredd.store import Store, StoreProblem
+from pmcredd.store import Store, StoreProblem, identity
 from pmcredd.telling import Failure, HandOut, ReloadReport, Status, log
 from pmcredd.validity import Held, Moment
 from pmcredd.wire import Code
@@ -64,6 +64,8 @@ class Keeper:
         self._config = config
         self._load = load
         self._reader = reader
+        self._store = store
+        self._worker = worker
         self._exchange = exchange
         self._driver = driver
         self._clock = clock
@@ -195,8 +197,19 @@ class Keeper:
             row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
         )
 
-    async def login_with_code(self, target: str, code: oauth.Code) -> HandOut:
+    async def login_with_code(
+        self,
+        target: str,
+        code: oauth.Code,
+        *,
+        admit: Callable[[User, User | None], Awaitable[bool]] | None = None,
+    ) -> HandOut:
         """Finish a login: exchange an authorization code for the first pair. The old pair serves until that is saved.
+
+        Args:
+            target: a profile's name or URL.
+            code: the authorization code.
+            admit: is asked whether another user than last time (the second) may be logged in; without it, none may.
 
         Raises:
             Failure: it did not work, and why; nothing has changed.
@@ -215,6 +228,37 @@ class Keeper:
         self._check_open(row)
         await self._driver.complete(row, LoggedIn(result))
         return self._ready(row, result)
+
+    async def logout(self, target: str, *, revoke_personal: bool = False) -> telling.LoggedOut:
+        """Forget a profile's tokens, and have the server revoke the access token. It lasts until a login.
+
+        Args:
+            target: a profile's name or URL.
+            revoke_personal: revoke a personal access token, too.
+
+        Raises:
+            Failure: there is no such profile, or the disk refuses; then nothing has changed.
+        """
+        row = self._rows.resolve(target)
+        before = row.life
+        try:
+            await self._worker.do(self._store.log_out, row.profile.name, {identity(row.profile): row.life.serial + 1})
+        except StoreProblem as error:
+            raise Failure(Code.INTERNAL, error.message, error.hint) from None
+        self._driver.happen(row, LoggedOut(telling.logged_out(row.profile)))
+        if before.held is None:
+            return telling.LoggedOut(row.profile.name, telling.Revoked.NOTHING, "there was no token")
+        return telling.LoggedOut(row.profile.name, telling.Revoked.NOT_REVOKED, "it lives on")
+
+    async def forget(self, target: str) -> telling.LoggedOut:
+        """Log out and delete everything about a profile: it is about to be removed.
+
+        Raises:
+            Failure: there is no such profile, or the disk refuses.
+        """
+        left = await self.logout(target)
+        await self._worker.do(self._store.forget, left.profile)
+        return left
 
     async def reject(self, target: str, fingerprint: str, timeout: float) -> HandOut:
         """Hear that a server refused a token, and give the one to use instead.
@@ -363,7 +407,7 @@ class Keeper:
 
     def _ready(self, row: Row, held: Held) -> HandOut:
         if row.ready is None or row.ready_for is not held:
-            row.ready = telling.hand_out(row.profile, held)
+            row.ready = telling.hand_out(row.profile, held, row.life.user)
             row.ready_for = held
         return row.ready
 

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     """Why a renewal is stopped."""
 
     NEEDS_LOGIN = "needs-login"
+    LOGGED_OUT = "logged-out"
     BAD_CREDENTIALS = "bad-credentials"
     BAD_CLIENT = "bad-client"
     SECRET_UNAVAILABLE = "secret-unavailable"  # noqa: S105 - a reason's name
@@ -44,6 +45,14 @@ class Problem:
     sentence: str
     mend: str = ""
     fault: Fault = Fault.UNREACHABLE
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """A user of ProcessMaker: the `sub` of a token, and the username, where the server has told it (text for people)."""
+
+    id: str
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ class Life:
     past: tuple[str, ...] = ()  # fingerprints of the tokens before, newest first
     wake: float | None = None  # the next Due
     asked_at: float = 0.0  # wall time of the last get
+    user: User | None = None  # whose the last token was, also after its end
 
 
 # --- events ------------------------------------------------------------------------------------------------------
@@ -81,11 +91,12 @@ class Life:
 class Restored:
     """The profile has come to life, with what the store still had of it (in the life already: tries, proved, past).
 
-    `leased_until` is the boot time of a saved lease, or 0.
+    `leased_until` is the boot time of a saved lease, or 0; `logged_out` says that somebody did, if somebody did.
     """
 
     held: Held | None
     leased_until: float = 0.0
+    logged_out: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,22 @@ class LoggedIn:
     """A person logged in: a new credential, whatever was going on with the old one."""
 
     held: Held
+    user: User | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut:
+    """A person logged out, and it is on disk: nothing is handed out or renewed before the next login."""
+
+    problem: Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The server told the name of the token's user."""
+
+    serial: int
+    user: User
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +185,11 @@ class ProbeFailed:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """The server answered with a token."""
+    """The server answered with a token; `user` is whose it is, where the server was asked."""
 
     serial: int
     held: Held
+    user: User | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,11 +225,12 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The try ended in a way that only somebody can mend."""
+    """The try ended in a way that only somebody can mend; `spent` if it cost the refresh token all the same."""
 
     serial: int
     reason: Reason
     problem: Problem
+    spent: bool = False
 
 
 Event = (
@@ -210,6 +239,8 @@ Event = (
     | Due
     | Retry
     | LoggedIn
+    | LoggedOut
+    | Named
     | Changed
     | Rejected
     | Issued
@@ -238,6 +269,13 @@ class Send:
 @dataclass(frozen=True, slots=True)
 class Probe:
     """Ask the server whether the held token lives, and say Probed or ProbeFailed."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identify:
+    """Ask the server for the name of the token's user, and say Named if it tells."""
 
     serial: int
 
@@ -277,4 +315,4 @@ class Tell:
     """Something changed that waiting gets and watchers want to know."""
 
 
-Effect = Send | Probe | Unspend | Save | WakeAt | SaveAt | Tell
+Effect = Send | Probe | Identify | Unspend | Save | WakeAt | SaveAt | Tell

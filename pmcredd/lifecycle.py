@@ -25,9 +25,12 @@ from pmcredd.life import (
     Issued,
     Life,
     LoggedIn,
+    LoggedOut,
     Lost,
+    Named,
     Probed,
     ProbeFailed,
+    Problem,
     Reason,
     Refused,
     Rejected,
@@ -90,6 +93,8 @@ def may_ask_again(life: Life, now: Moment) -> bool:
 
 def _restore(life: Life, event: Event, now: Moment, jitter: float) -> Step:
     assert isinstance(event, Restored)
+    if event.logged_out is not None:
+        return _rest(life, event.logged_out)
     if event.held is None:
         # At once, but after the `get`s that may already stand at the door: the budget sorts them.
         return wake(life, now.boot)
@@ -119,6 +124,8 @@ def _asked(life: Life, _event: Event, now: Moment, jitter: float) -> Step:
 
 
 def _due(life: Life, _event: Event, now: Moment, jitter: float) -> Step:
+    if life.reason is Reason.LOGGED_OUT:
+        return life, ()
     if life.terms.rule is Rule.ASK_ANEW and now.wall - life.asked_at > FORGOTTEN_AFTER:
         # Somebody may ask again, and then it goes on: a back-off of a day would be in the way.
         idle = Renewal.IDLE if life.renewal is Renewal.WAITING else life.renewal
@@ -157,6 +164,27 @@ def _stay(life: Life, _event: Event, _now: Moment, _jitter: float) -> Step:
     return life, ()
 
 
+def _log_out(life: Life, event: Event, _now: Moment, _jitter: float) -> Step:
+    assert isinstance(event, LoggedOut)
+    # What is still under way carries the old serial: its answer is absorbed.
+    return _rest(replace(life, serial=life.serial + 1), event.problem)
+
+
+def _rest(life: Life, problem: Problem) -> Step:
+    """Hold nothing and do nothing until somebody logs in."""
+    life = Life(
+        life.terms,
+        serial=life.serial,
+        renewal=Renewal.STOPPED,
+        reason=Reason.LOGGED_OUT,
+        problem=problem,
+        past=arrival.past(life),  # a token that is reported as refused may be of the time before
+        asked_at=life.asked_at,
+        user=life.user,
+    )
+    return life, (Tell(),)
+
+
 # --- a try fails ------------------------------------------------------------------------------------------------------
 
 
@@ -176,7 +204,7 @@ def _stop(life: Life, event: Event, now: Moment, _jitter: float) -> Step:
     life = replace(failed(life, Renewal.STOPPED, event.problem, now), reason=event.reason, tries=max(0, life.tries - 1))
     if event.reason is Reason.NEEDS_LOGIN and life.held is not None and life.held.token.refresh_token is not None:
         # Called dead after a try in doubt: that one did arrive. On ProcessMaker 4 it has killed the access token too.
-        answer_lost = spent >= doubt.MOST_TRIES and kills(life)
+        answer_lost = (event.spent or spent >= doubt.MOST_TRIES) and kills(life)
         token = replace(life.held.token, refresh_token=None)  # called dead once, it is never sent again
         life = replace(life, held=replace(life.held, token=token), dead=life.dead or answer_lost, tries=0)
     life, effects = wake(life, now.boot + SECRET_RETRY if event.reason is Reason.SECRET_UNAVAILABLE else None)
@@ -216,13 +244,15 @@ def _to(happen: Callable[[Life, Event, Moment, float], Step], *to: Renewal) -> T
 IDLE, SENDING, DOUBTFUL, WAITING, STOPPED = Renewal
 
 TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
-    (IDLE, Restored): _to(_restore, IDLE, DOUBTFUL),
+    (IDLE, Restored): _to(_restore, IDLE, DOUBTFUL, STOPPED),
     (IDLE, Asked): _to(_asked, SENDING, IDLE),
     (IDLE, Due): _to(_due, SENDING, IDLE),
     (IDLE, Retry): _to(_retry, SENDING, IDLE),
     (IDLE, Changed): _to(_change, IDLE),
     (IDLE, Rejected): _to(_reject, SENDING, IDLE),
     (IDLE, LoggedIn): _to(arrival.logged_in, SENDING),
+    (IDLE, LoggedOut): _to(_log_out, STOPPED),
+    (IDLE, Named): _to(arrival.named, IDLE),
     (IDLE, Saved): _to(arrival.saved, IDLE),
     (IDLE, SaveFailed): _to(arrival.save_failed, IDLE),
     (IDLE, SaveDue): _to(arrival.save_due, IDLE),
@@ -234,6 +264,8 @@ TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
     (SENDING, Changed): _to(_change, SENDING),
     (SENDING, Rejected): _to(_reject, SENDING),
     (SENDING, LoggedIn): _to(arrival.logged_in, SENDING),
+    (SENDING, LoggedOut): _to(_log_out, STOPPED),
+    (SENDING, Named): _to(arrival.named, SENDING),
     (SENDING, Issued): _to(arrival.issued, SENDING, IDLE),
     (SENDING, Saved): _to(arrival.saved, IDLE, SENDING),
     (SENDING, SaveFailed): _to(arrival.save_failed, IDLE, SENDING),
@@ -249,6 +281,8 @@ TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
     (DOUBTFUL, Changed): _to(_change, DOUBTFUL),
     (DOUBTFUL, Rejected): _to(_reject, DOUBTFUL),
     (DOUBTFUL, LoggedIn): _to(arrival.logged_in, SENDING),
+    (DOUBTFUL, LoggedOut): _to(_log_out, STOPPED),
+    (DOUBTFUL, Named): _to(arrival.named, DOUBTFUL),
     (DOUBTFUL, SaveDue): _to(arrival.save_due, DOUBTFUL),
     (DOUBTFUL, Probed): _to(doubt.probed, DOUBTFUL, SENDING, STOPPED, WAITING),
     (DOUBTFUL, ProbeFailed): _to(doubt.unasked, DOUBTFUL),
@@ -258,6 +292,8 @@ TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
     (WAITING, Changed): _to(_change, WAITING),
     (WAITING, Rejected): _to(_reject, WAITING),
     (WAITING, LoggedIn): _to(arrival.logged_in, SENDING),
+    (WAITING, LoggedOut): _to(_log_out, STOPPED),
+    (WAITING, Named): _to(arrival.named, WAITING),
     (WAITING, Saved): _to(arrival.saved, WAITING),
     (WAITING, SaveFailed): _to(arrival.save_failed, WAITING),
     (WAITING, SaveDue): _to(arrival.save_due, WAITING),
@@ -269,6 +305,8 @@ TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
     (STOPPED, Changed): _to(_change, STOPPED),
     (STOPPED, Rejected): _to(_reject, STOPPED),
     (STOPPED, LoggedIn): _to(arrival.logged_in, SENDING),
+    (STOPPED, LoggedOut): _to(_log_out, STOPPED),
+    (STOPPED, Named): _to(arrival.named, STOPPED),
     (STOPPED, Saved): _to(arrival.saved, STOPPED),
     (STOPPED, SaveFailed): _to(arrival.save_failed, STOPPED),
     (STOPPED, SaveDue): _to(arrival.save_due, STOPPED),

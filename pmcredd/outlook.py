@@ -27,6 +27,7 @@ _WHY: Mapping[Rule, str] = {
 
 _STOPPED: Mapping[Reason, str] = {
     Reason.NEEDS_LOGIN: "Nothing is tried until somebody logs in: pmcred login {name}",
+    Reason.LOGGED_OUT: "Nothing is asked for until somebody logs in: pmcred login {name}",
     Reason.BAD_CREDENTIALS: "So that no account is locked, the password is not tried again until it is changed and "
     "read (pmcred reload), or you say so: pmcred login {name}",
     Reason.BAD_CLIENT: "The client secret is not tried again until it is changed and read (pmcred reload), or you say "

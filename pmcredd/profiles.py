@@ -114,6 +114,7 @@ class Profile:
     scope: str | None = None
     token_path: str | None = None
     authorize_path: str | None = None
+    redirect_uri: str | None = None  # to the letter as the server has it
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
@@ -122,6 +123,14 @@ class Profile:
     renew_margin: float | None = None  # seconds before the end
     refresh_token_lifetime: float | None = None  # seconds
     file: str = field(default="", compare=False)  # where it is defined: for messages, not part of what it is
+
+    @property
+    def redirect_port(self) -> int | None:
+        """Give the port that `redirect_uri` names; None if it leaves the port open, or is not there."""
+        if self.redirect_uri is None:
+            return None
+        port = self.redirect_uri.split("/")[2].partition(":")[2]
+        return int(port) if port else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from pmcredd import processmaker, profiles
+from pmcredd import processmaker, profiles, telling
 from pmcredd.clock import Clock
 from pmcredd.driver import Driver, Row
-from pmcredd.life import Life, Renewal, Restored, Retry
+from pmcredd.life import Life, Reason, Renewal, Restored, Retry
 from pmcredd.profiles import Config, Profile
-from pmcredd.store import Saved, Store, StoreProblem, identity
+from pmcredd.store import Account, Saved, Store, StoreProblem, identity
 from pmcredd.telling import Failure, ReloadReport, log
 from pmcredd.validity import Terms
 from pmcredd.wire import Code
@@ -46,14 +46,14 @@ class Rows:
     async def open(self, opened: Iterable[Profile]) -> None:
         """Bring profiles to life with what the store has of them."""
         by_identity = {identity(profile): profile for profile in opened}
-        self._admit(by_identity, await self._load(by_identity))
+        self._admit(by_identity, *await self._load(by_identity))
 
     async def follow(self, config: Config) -> ReloadReport:
         """Follow a new configuration: no profile that is in it, before and after, is missing for an instant."""
         new = config.profiles
         wanted = {identity(profile): profile for profile in new.values()}
         known = {identity(row.profile) for row in self._rows.values()} | self._parked.keys()
-        stored = await self._load(wanted.keys() - known)
+        stored, accounts = await self._load(wanted.keys() - known)
         # From here to the end of the swap there is no await.
         old = {name: row.profile for name, row in self._rows.items()}
         added = tuple(sorted(new.keys() - old.keys()))
@@ -69,10 +69,12 @@ class Rows:
             else:
                 self._retire(name)
                 opened[identity(new[name])] = new[name]
-        self._admit(opened, stored)
+        self._admit(opened, stored, accounts)
         for row in self._rows.values():
             # What a person may have mended is tried again; a secret that was refused is not (its stop is in the store).
             mended = row.life.renewal is Renewal.WAITING and row.profile.name in changed
+            if row.life.reason is Reason.LOGGED_OUT:
+                continue  # until somebody logs in
             if row.life.renewal is Renewal.STOPPED or row.life.terms.rule is processmaker.Renewal.NEVER or mended:
                 self._driver.happen(row, Retry())
         unchanged = tuple(sorted(new.keys() - set(added) - set(changed)))
@@ -97,14 +99,16 @@ class Rows:
             return row
         return self._rows[find([row.profile for row in self._rows.values()], target).name]
 
-    async def _load(self, identities: Iterable[str]) -> dict[str, Saved]:
+    async def _load(self, identities: Iterable[str]) -> tuple[dict[str, Saved], dict[str, Account]]:
+        wanted = list(identities)
         try:
-            return await self._worker.do(self._store.load, list(identities))
+            accounts = await self._worker.do(self._store.accounts, wanted)
+            return await self._worker.do(self._store.load, wanted), accounts
         except StoreProblem as error:
             log.error("saved tokens cannot be read: %s", error.message)
-            return {}
+            return {}, {}
 
-    def _admit(self, opened: dict[str, Profile], stored: dict[str, Saved]) -> None:
+    def _admit(self, opened: dict[str, Profile], stored: dict[str, Saved], accounts: dict[str, Account]) -> None:
         now = self._clock.now()
         for key, profile in opened.items():
             if (parked := self._parked.pop(key, None)) is not None:
@@ -113,8 +117,13 @@ class Rows:
                 self._rows[profile.name] = parked
                 self._driver.resume(parked)
                 continue
-            life, restored = Life(terms=terms_of(profile), asked_at=now.wall), Restored(None)
-            if (saved := stored.get(key)) is not None:
+            account = accounts.get(key, Account(None))
+            life = Life(terms=terms_of(profile), asked_at=now.wall, user=account.user)
+            restored = Restored(None)
+            if account.logged_out:
+                life = replace(life, serial=account.logged_out)
+                restored = Restored(None, logged_out=telling.logged_out(profile))
+            elif (saved := stored.get(key)) is not None:
                 life = replace(
                     life,
                     serial=saved.serial,

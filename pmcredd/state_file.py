@@ -31,6 +31,16 @@ CREATE TABLE stop (
     key TEXT PRIMARY KEY, trying INTEGER NOT NULL, cut INTEGER NOT NULL DEFAULT 0, reason TEXT, sentence TEXT
 ) WITHOUT ROWID;
 """,
+    1: """
+CREATE TABLE account (
+    identity TEXT PRIMARY KEY, profile TEXT NOT NULL,
+    user TEXT, user_name TEXT,
+    logged_out INTEGER NOT NULL DEFAULT 0, parked_at REAL
+) WITHOUT ROWID;
+INSERT INTO account (identity, profile, user) SELECT identity, profile, sub FROM credential WHERE sub <> '';
+ALTER TABLE intent ADD COLUMN serial INTEGER NOT NULL DEFAULT 0;
+UPDATE intent SET serial = COALESCE((SELECT serial FROM credential WHERE identity = intent.identity), 0);
+""",
 }
 
 

@@ -8,19 +8,20 @@ directory's lock (state_lock.py) may open the store.
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+from pmcredd.life import User
 from pmcredd.oauth import Token, is_b64token
 from pmcredd.profiles import Profile
 from pmcredd.secret import Secret
 from pmcredd.state_file import StoreProblem, mapped, open_state_file
 from pmcredd.validity import DAY, Held, Moment
 
-__all__ = ["Saved", "Stop", "Store", "StoreProblem", "identity"]
+__all__ = ["Account", "Saved", "Stop", "Store", "StoreProblem", "identity"]
 
 TRIES_WITHOUT_ANSWER = 2
 PADDING = 65536  # bytes: several times what a pair of tokens takes
@@ -48,6 +49,14 @@ class Saved:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """Whose the last token was, and whether somebody has logged out: the serial that this began with, or 0."""
+
+    user: User | None
+    logged_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Stop:
     """A secret that must not be tried again by itself, and why (text for people)."""
 
@@ -68,7 +77,8 @@ def identity(profile: Profile) -> str:
         profile.username,
         profile.scope,
     )
-    return json.dumps(parts)
+    # Left out where it is not set: rows that were saved before there was such a key are found.
+    return json.dumps(parts if profile.expect_user is None else (*parts, profile.expect_user))
 
 
 class Store:
@@ -104,7 +114,7 @@ class Store:
         """Find the tokens of these identities; what is not there is not in the answer."""
         query = (
             f"SELECT {_COLUMNS}, past, proved, dead, leased_until, tries FROM credential "  # noqa: S608 - constant columns
-            "LEFT JOIN intent USING (identity) WHERE identity = ?"
+            "LEFT JOIN intent USING (identity, serial) WHERE identity = ?"
         )
         found = {}
         with mapped(self.path):
@@ -112,6 +122,18 @@ class Store:
                 row = self._db.execute(query, (each,)).fetchone()
                 if row is not None and (saved := _saved(row)) is not None:
                     found[each] = saved
+        return found
+
+    def accounts(self, identities: Sequence[str]) -> dict[str, Account]:
+        """Find what is known of these accounts beside their tokens."""
+        query = "SELECT user, user_name, logged_out FROM account WHERE identity = ?"
+        found = {}
+        with mapped(self.path):
+            for each in identities:
+                row = self._db.execute(query, (each,)).fetchone()
+                if row is not None:
+                    user = None if row[0] is None else User(str(row[0]), _text(row[1]))
+                    found[each] = Account(user, int(_number(row[2]) or 0))
         return found
 
     def save(
@@ -123,11 +145,24 @@ class Store:
         asked_at: float,
         past: tuple[str, ...] = (),
         proved: bool = False,
+        user: User | None = None,
     ) -> None:
-        """Write a token in place of the one before it, with what is known of it, and clear the intent; all at once."""
+        """Write a token in place of the one before it, with what is known of it, and clear the intent; all at once.
+
+        A token with a serial from before a logout is late: nothing is written. Any other one ends a logout.
+        """
 
         def work() -> bool:
             token = held.token
+            known = self._db.execute(
+                "SELECT logged_out FROM account WHERE identity = ?", (identity(profile),)
+            ).fetchone()
+            if known is not None and serial < known[0]:
+                return False
+            self._db.execute(
+                "INSERT OR REPLACE INTO account (identity, profile, user, user_name) VALUES (?, ?, ?, ?)",
+                (identity(profile), profile.name, user.id if user else None, user.name if user else None),
+            )
             spent = self._db.execute("DELETE FROM intent WHERE identity = ?", (identity(profile),)).rowcount > 0
             self._db.execute(
                 f"INSERT OR REPLACE INTO credential (identity, profile, past, proved, {_COLUMNS}) "  # noqa: S608 - constant columns
@@ -159,7 +194,7 @@ class Store:
             with suppress(sqlite3.Error):
                 self._wind_back()
 
-    def begin_spend(self, profile_identity: str, tries: int) -> None:
+    def begin_spend(self, profile_identity: str, serial: int, tries: int) -> None:
         """Commit that a refresh token is about to be sent for the `tries`th time: whoever comes after us must doubt.
 
         It also makes room, so that saving the new pair needs no new space on a disk that fills up meanwhile: padding
@@ -169,8 +204,8 @@ class Store:
 
         def work() -> None:
             self._db.execute(
-                "INSERT OR REPLACE INTO intent (identity, tries, padding) VALUES (?, ?, zeroblob(?))",
-                (profile_identity, tries, PADDING),
+                "INSERT OR REPLACE INTO intent (identity, serial, tries, padding) VALUES (?, ?, ?, zeroblob(?))",
+                (profile_identity, serial, tries, PADDING),
             )
             self._db.execute("UPDATE intent SET padding = x'' WHERE identity = ?", (profile_identity,))
 
@@ -178,23 +213,28 @@ class Store:
         with mapped(self.path):
             self._wind_back()
 
-    def end_spend(self, profile_identity: str, tries: int) -> None:
+    def end_spend(self, profile_identity: str, serial: int, tries: int) -> None:
         """Take an intent back: of the times it was sent, only `tries` are still in doubt."""
+        row = (profile_identity, serial)
 
         def work() -> None:
             if tries == 0:
-                self._db.execute("DELETE FROM intent WHERE identity = ?", (profile_identity,))
+                self._db.execute("DELETE FROM intent WHERE identity = ? AND serial = ?", row)
             else:
-                self._db.execute("UPDATE intent SET tries = ? WHERE identity = ?", (tries, profile_identity))
+                self._db.execute("UPDATE intent SET tries = ? WHERE identity = ? AND serial = ?", (tries, *row))
 
         self._run(work)
 
-    def drop_refresh_token(self, profile_identity: str) -> None:
-        """Forget a refresh token that the server calls dead: no daemon after us sends it once more."""
+    def drop_refresh_token(self, profile_identity: str, serial: int) -> None:
+        """Forget a refresh token that the server calls dead: no daemon after us sends it once more.
+
+        The serial is of the credential that it belongs to: somebody may have logged in since it was sent.
+        """
+        row = (profile_identity, serial)
 
         def work() -> None:
-            self._db.execute("UPDATE credential SET refresh_token = NULL WHERE identity = ?", (profile_identity,))
-            self._db.execute("DELETE FROM intent WHERE identity = ?", (profile_identity,))
+            self._db.execute("UPDATE credential SET refresh_token = NULL WHERE identity = ? AND serial = ?", row)
+            self._db.execute("DELETE FROM intent WHERE identity = ? AND serial = ?", row)
 
         self._run(work)
 
@@ -219,25 +259,64 @@ class Store:
         """Mark the rows that no profile matches (a typo in a url, for ten seconds), and forget those of 30 days ago."""
 
         def work() -> None:
-            # First those that are back: a row of 31 days ago whose profile is back today is not forgotten.
-            self._db.executemany("UPDATE credential SET parked_at = NULL WHERE identity = ?", [(row,) for row in live])
-            self._db.execute("DELETE FROM credential WHERE parked_at < ?", (now - PARKED_FOR,))
-            self._db.execute("DELETE FROM intent WHERE identity NOT IN (SELECT identity FROM credential)")
-            marks = [(now, row[0]) for row in self._db.execute("SELECT identity FROM credential") if row[0] not in live]
-            self._db.executemany("UPDATE credential SET parked_at = ? WHERE identity = ? AND parked_at IS NULL", marks)
+            for table in ("credential", "account"):
+                # First those that are back: a row of 31 days ago whose profile is back today is not forgotten.
+                back = f"UPDATE {table} SET parked_at = NULL WHERE identity = ?"  # noqa: S608 - constant tables
+                self._db.executemany(back, [(row,) for row in live])
+                self._db.execute(f"DELETE FROM {table} WHERE parked_at < ?", (now - PARKED_FOR,))  # noqa: S608
+                known = self._db.execute(f"SELECT identity FROM {table}").fetchall()  # noqa: S608
+                mark = f"UPDATE {table} SET parked_at = ? WHERE identity = ? AND parked_at IS NULL"  # noqa: S608
+                self._db.executemany(mark, [(now, row[0]) for row in known if row[0] not in live])
+            self._drop_intents()
 
         self._run(work)
 
-    def forget(self, profile_name: str, *, keep: set[str]) -> None:
-        """Delete every row of a profile's name but those in `keep`."""
+    def note_user(self, profile: Profile, user: User) -> None:
+        """Note whose the last token of a profile is."""
+        query = (
+            "INSERT INTO account (identity, profile, user, user_name) VALUES (?, ?, ?, ?) "
+            "ON CONFLICT (identity) DO UPDATE SET user = excluded.user, user_name = excluded.user_name"
+        )
+        self._run(lambda: self._db.execute(query, (identity(profile), profile.name, user.id, user.name)))
+
+    def log_out(self, profile_name: str, serials: Mapping[str, int]) -> None:
+        """Forget every token of a profile's name, those of its former identities too; logged out until a login.
+
+        Args:
+            profile_name: the profile's name.
+            serials: by identity, the serials that are raised by it: tokens that are asked for with a lower one, and
+                arrive later, are not saved.
+        """
+        query = (
+            "INSERT INTO account (identity, profile, logged_out) {} "
+            "ON CONFLICT (identity) DO UPDATE SET logged_out = MAX(logged_out, excluded.logged_out)"
+        )
+        found = query.format("SELECT identity, profile, serial + 1 FROM credential WHERE profile = ?")
+        given = query.format("VALUES (?, ?, ?)")
 
         def work() -> None:
-            rows = self._db.execute("SELECT identity FROM credential WHERE profile = ?", (profile_name,)).fetchall()
-            self._db.executemany(
-                "DELETE FROM credential WHERE identity = ?", [row for row in rows if row[0] not in keep]
-            )
+            self._db.execute(found, (profile_name,))
+            self._db.executemany(given, [(each, profile_name, serial) for each, serial in serials.items()])
+            self._db.execute("DELETE FROM credential WHERE profile = ?", (profile_name,))
+            self._drop_intents()
 
         self._run(work)
+        self._wipe()
+
+    def log_in(self, profile_identity: str) -> None:
+        """End a logout: a person says that a token may be asked for again."""
+        self._run(lambda: self._db.execute("UPDATE account SET logged_out = 0 WHERE identity = ?", (profile_identity,)))
+
+    def forget(self, profile_name: str) -> None:
+        """Delete everything about a profile of this name."""
+
+        def work() -> None:
+            self._db.execute("DELETE FROM credential WHERE profile = ?", (profile_name,))
+            self._db.execute("DELETE FROM account WHERE profile = ?", (profile_name,))
+            self._drop_intents()
+
+        self._run(work)
+        self._wipe()
 
     def stop(self, key: str) -> Stop | None:
         """Say whether this secret must not be tried. Two tries that a kill cut short count as a refusal."""
@@ -270,6 +349,15 @@ class Store:
     def clear_tries(self, keys: Sequence[str]) -> None:
         """Forget what was recorded of these secrets: one has passed, or a person says that it may be tried again."""
         self._run(lambda: self._db.executemany("DELETE FROM stop WHERE key = ?", [(key,) for key in keys]))
+
+    def _drop_intents(self) -> None:
+        self._db.execute("DELETE FROM intent WHERE identity NOT IN (SELECT identity FROM credential)")
+
+    def _wipe(self) -> None:
+        """Leave no copy of what was deleted in the log, unless somebody counts on the log's length (begin_spend)."""
+        with suppress(sqlite3.Error):
+            needed = self._db.execute("SELECT 1 FROM intent").fetchone()
+            self._db.execute(f"PRAGMA wal_checkpoint({'RESTART' if needed else 'TRUNCATE'})")
 
     def _wind_back(self) -> None:
         """Move what the log holds into the database; the next transaction overwrites the log from its beginning."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from pmcredd import validity
 from pmcredd.human_time import duration
-from pmcredd.life import Fault, Life, Problem, Reason, Renewal
+from pmcredd.life import Fault, Life, Problem, Reason, Renewal, User
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
@@ -39,6 +39,25 @@ class HandOut:
     token_type: str
     expires_at: int | None
     good_until: int | None
+    user: User | None = None
+
+
+class Revoked(StrEnum):
+    """What became of an access token on its server when somebody logged out."""
+
+    REVOKED = "revoked"
+    NOT_REVOKED = "not-revoked"  # it lives on there
+    NOTHING = "nothing"  # there was none
+    KEPT = "kept"  # a personal access token: a person made it, a person ends it
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut:
+    """What a logout has done; `sentence` tells people what became of the token on the server."""
+
+    profile: str
+    revoked: Revoked
+    sentence: str
 
 
 class State(StrEnum):
@@ -49,6 +68,7 @@ class State(StrEnum):
     WAITING = "waiting"
     DOUBTFUL = "doubtful"
     NEEDS_LOGIN = "needs-login"
+    LOGGED_OUT = "logged-out"
     STOPPED = "stopped"
     NO_TOKEN = "no-token"  # noqa: S105 - a state's name
 
@@ -69,6 +89,11 @@ class Status:
     renew_at: float | None
     warning: Problem | None
 
+    @property
+    def user(self) -> User | None:
+        """Whose the token is, or the last one was."""
+        return self.life.user
+
 
 @dataclass(frozen=True, slots=True)
 class ReloadReport:
@@ -87,8 +112,8 @@ WHY_REFUSED = (
 )
 
 
-def hand_out(profile: Profile, held: Held) -> HandOut:
-    """Make a hand-out of a token."""
+def hand_out(profile: Profile, held: Held, user: User | None = None) -> HandOut:
+    """Make a hand-out of a token; `user` is the last user that is known."""
     expiry = validity.expires_at(held)
     whole = None if expiry is None else int(expiry)
     return HandOut(
@@ -99,6 +124,7 @@ def hand_out(profile: Profile, held: Held) -> HandOut:
         expires_at=whole,
         # Renewals of the grants that ask anew disturb no token that is out: it is good until it expires.
         good_until=whole,
+        user=user if user is not None and user.id == held.token.sub else None,
     )
 
 
@@ -127,6 +153,11 @@ def unproven(profile: Profile) -> Failure:
         f"whether the token of {profile.name} lives could not be checked, and to renew it would kill it for everybody",
         f"ask again, or look: pmcred status {profile.name}",
     )
+
+
+def logged_out(profile: Profile) -> Problem:
+    """Say why there is no token after a logout."""
+    return Problem("somebody has logged out", f"pmcred login {profile.name}")
 
 
 def stranger(profile: Profile) -> Failure:
@@ -164,6 +195,8 @@ def fields(status: Status) -> dict[str, str]:
         "url": profile.url,
         "generation": str(profile.generation),
         "grant": profile.grant.value,
+        "user": status.user.id if status.user else None,
+        "user_name": status.user.name if status.user else None,
         "state": status.state.value,
         "reason": _reason(status.life),
         "fingerprint": status.fingerprint,
@@ -231,11 +264,14 @@ def cannot_promise(profile: Profile, most: float) -> Failure:
     )
 
 
+_STOPPED: dict[Reason | None, State] = {Reason.NEEDS_LOGIN: State.NEEDS_LOGIN, Reason.LOGGED_OUT: State.LOGGED_OUT}
+
+
 def _state(life: Life, now: Moment) -> State:
     if life.renewal is Renewal.DOUBTFUL:
         return State.DOUBTFUL
     if life.renewal is Renewal.STOPPED:
-        return State.NEEDS_LOGIN if life.reason is Reason.NEEDS_LOGIN else State.STOPPED
+        return _STOPPED.get(life.reason, State.STOPPED)
     if life.renewal is Renewal.WAITING:
         return State.WAITING
     living = life.held is not None and not life.dead and validity.alive(life.held, now)
@@ -247,7 +283,11 @@ def _state(life: Life, now: Moment) -> State:
 
 
 def _code(life: Life, problem: Problem) -> Code:
-    if life.renewal is Renewal.STOPPED and life.reason in {Reason.NEEDS_LOGIN, Reason.BAD_CREDENTIALS}:
+    if life.renewal is Renewal.STOPPED and life.reason in {
+        Reason.NEEDS_LOGIN,
+        Reason.LOGGED_OUT,
+        Reason.BAD_CREDENTIALS,
+    }:
         return Code.NEEDS_LOGIN
     return {Fault.MISCONFIGURED: Code.MISCONFIGURED, Fault.WAITING: Code.WAITING}.get(problem.fault, Code.UNREACHABLE)
 

@@ -227,7 +227,7 @@ async def test_killed_before_the_answer(autojump_clock: MockClock, tmp_path: Pat
     async with refreshing(tmp_path, settings=YEAR) as first:
         await first.login()
         await trio.sleep(1)
-        first.store.begin_spend(identity(PM4), 1)
+        first.store.begin_spend(identity(PM4), 2, 1)
         sandbox = first.sandbox
     async with refreshing(tmp_path, replace(PM4, timeout=5.0), sandbox=sandbox) as second:
         assert second.keeper.status(["prod"])[0].state == "doubtful"

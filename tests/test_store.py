@@ -136,7 +136,7 @@ def test_an_intent_outlives_the_process_until_the_save(path: Path) -> None:
     """That a refresh token may be spent is known after a kill; the save of the new pair clears it."""
     store = Store.open(path)
     store.save(PROD, FULL, serial=1, asked_at=WALL)
-    store.begin_spend(identity(PROD), 2)
+    store.begin_spend(identity(PROD), 1, 2)
     store.close()
 
     store = Store.open(path)
@@ -149,11 +149,11 @@ def test_an_intent_is_taken_back(path: Path) -> None:
     """Of two times that a refresh token went out one can be cleared, or both; the token stays."""
     store = Store.open(path)
     store.save(PROD, FULL, serial=1, asked_at=WALL)
-    store.begin_spend(identity(PROD), 2)
+    store.begin_spend(identity(PROD), 1, 2)
 
-    store.end_spend(identity(PROD), 1)
+    store.end_spend(identity(PROD), 1, 1)
     assert store.load([identity(PROD)])[identity(PROD)].tries == 1
-    store.end_spend(identity(PROD), 0)
+    store.end_spend(identity(PROD), 1, 0)
 
     found = store.load([identity(PROD)])[identity(PROD)]
     assert (found.tries, found.held) == (0, FULL)
@@ -163,9 +163,9 @@ def test_a_dead_refresh_token_is_forgotten(path: Path) -> None:
     """A refresh token that the server calls dead is gone from the files; the access token, which may live, is not."""
     store = Store.open(path)
     store.save(PROD, FULL, serial=1, asked_at=WALL)
-    store.begin_spend(identity(PROD), 1)
+    store.begin_spend(identity(PROD), 1, 1)
 
-    store.drop_refresh_token(identity(PROD))
+    store.drop_refresh_token(identity(PROD), 1)
     store.close()
 
     found = Store.open(path).load([identity(PROD)])[identity(PROD)]
@@ -257,7 +257,7 @@ for number in range(100):
         store = Store.open(directory / "state.db")
     out = profiles if number % 10 == 9 else profiles[:1]
     for each in out:
-        store.begin_spend(identity(each), 1)
+        store.begin_spend(identity(each), 1, 1)
     descriptor = fill()
     for each in out:
         new = pair()
@@ -330,7 +330,7 @@ for number in range(200):
     chosen, key = profiles[which], identity(profiles[which])
     somewhere()
     if rng.random() < 0.4:
-        done = attempt(store.begin_spend, key, number)
+        done = attempt(store.begin_spend, key, 1, number)
         tries[which] = {number} if done else tries[which] | {number}
     else:
         token = f"{number:0{rng.choice([40, 1200, 9000])}}"
