@@ -27,6 +27,7 @@ class Kind(Enum):
     WORKSPACE = auto()
     SCOPE = auto()
     SERVER_PATH = auto()
+    REDIRECT_URI = auto()
     FILE = auto()
     SECONDS = auto()
     LENGTH = auto()
@@ -170,6 +171,15 @@ PROFILE_KEYS = _table(
         Kind.SERVER_PATH,
         "The path of the page where a browser login starts, below url, where a front end has moved it.",
         '"/sso/oauth/authorize"',
+        used_by=frozenset({Grant.AUTHORIZATION_CODE}),
+        shared=True,
+    ),
+    Key(
+        "redirect_uri",
+        Kind.REDIRECT_URI,
+        "Where a browser login ends on this machine, to the letter as the client in ProcessMaker has it.",
+        '"http://127.0.0.1:28080/callback"',
+        default="http://127.0.0.1/callback, with any port",
         used_by=frozenset({Grant.AUTHORIZATION_CODE}),
         shared=True,
     ),

@@ -194,8 +194,9 @@ class _Reader:
         values["grant"] = grant
         if "client_auth" in values:
             values["client_auth"] = ClientAuth(values["client_auth"])
-        self._warn(file, name, grant, generation)
-        return Profile(name=name, file=file.path, **values)
+        profile = Profile(name=name, file=file.path, **values)
+        self._warn(file, profile)
+        return profile
 
     def _values(
         self, keys: Mapping[str, Key], table: _Table, file: SourceFile, profile: str | None, prefix: str
@@ -335,15 +336,16 @@ class _Reader:
             why += f': the grant "{grant}" needs it'
         return self._wrong(file, name, key.name, why, f"write {key.name} = {key.example}")
 
-    def _warn(self, file: SourceFile, name: str, grant: Grant, generation: int) -> None:
-        if grant is Grant.AUTHORIZATION_CODE:
-            wrong = "this version has no login in the browser yet: without one the profile gives no token"
-            mend = 'use grant = "password" or "personal_access_token"'
-            self._warnings.append(Mistake(file.path, name, "grant", wrong, mend))
-        if grant is Grant.CLIENT_CREDENTIALS and generation == 4:
+    def _warn(self, file: SourceFile, profile: Profile) -> None:
+        if profile.grant is Grant.AUTHORIZATION_CODE and profile.generation == 3 and profile.redirect_port is None:
+            key = PROFILE_KEYS["redirect_uri"]
+            wrong = "names no port, and ProcessMaker 3 compares it, so that no login in the browser can succeed"
+            mend = f"write {key.name} = {key.example}, and the same into the application in ProcessMaker"
+            self._warnings.append(Mistake(file.path, profile.name, key.name, wrong, mend))
+        if profile.grant is Grant.CLIENT_CREDENTIALS and profile.generation == 4:
             wrong = "such a token has no user, so ProcessMaker 4 answers 401 to it on /api/1.0"
             mend = 'use grant = "password" or "personal_access_token"'
-            self._warnings.append(Mistake(file.path, name, "grant", wrong, mend))
+            self._warnings.append(Mistake(file.path, profile.name, "grant", wrong, mend))
 
 
 _KEYS_OF: Mapping[str, Mapping[str, Key]] = {"daemon": DAEMON_KEYS, "profiles.NAME": PROFILE_KEYS}

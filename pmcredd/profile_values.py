@@ -185,6 +185,29 @@ def _server_path(key: Key, raw: object, _: Place) -> str:
     return text
 
 
+def _redirect_uri(key: Key, raw: object, _: Place) -> str:
+    """Read a redirect URI, and keep it as it is: servers compare it letter by letter (RFC 6749 section 3.1.2.3)."""
+    text = _text(key, raw)
+    url = _parsed(key, text)
+    if url.host == "localhost":  # RFC 8252 section 8.3
+        port = "" if url.port is None else f":{url.port}"
+        raise Flaw(
+            "localhost may be [::1], where nobody listens, and ProcessMaker compares it with its port",
+            f'write {key.name} = "http://127.0.0.1{port}{url.path or "/callback"}", and change it in ProcessMaker, too',
+        )
+    if url.host != "127.0.0.1":
+        raise Flaw("is not on 127.0.0.1, the only address where pmcredd waits for a browser", _written(key))
+    if url.scheme != "http":
+        raise Flaw("must be http: nobody has a certificate for 127.0.0.1", _written(key))
+    if url.tail:
+        raise Flaw("has a query or a fragment", _written(key))
+    if not url.path:
+        raise Flaw("has no path", _written(key))
+    if not _OWN_ADDRESS.fullmatch(text):
+        raise Flaw("is not in the form that servers compare", f'write {key.name} = "{url}"')
+    return text
+
+
 def _file(key: Key, raw: object, place: Place) -> str:
     return _path(_text(key, raw), place)
 
@@ -263,6 +286,7 @@ _READ: Mapping[Kind, Callable[[Key, object, Place], object]] = {
     Kind.WORKSPACE: _workspace,
     Kind.SCOPE: _scope,
     Kind.SERVER_PATH: _server_path,
+    Kind.REDIRECT_URI: _redirect_uri,
     Kind.FILE: _file,
     Kind.SECONDS: _seconds,
     Kind.LENGTH: _length,

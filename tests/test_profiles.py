@@ -420,16 +420,89 @@ def test_the_variables_that_hold_secrets_are_known() -> None:
     assert secret_variables(read.profiles.values()) == {"S", "P"}
 
 
-def test_what_gives_no_use_yet_is_a_warning() -> None:
-    """Allowed, but told: a client's own token has no user, and a browser login does not exist yet."""
+def test_what_gives_no_use_is_a_warning() -> None:
+    """Allowed, but told: on ProcessMaker 4 a client's own token has no user."""
     read = config(
         f"[profiles.a]\n{CLIENT_CREDENTIALS}[profiles.b]\n{CODE}"
         f'[profiles.c]\n{CLIENT_CREDENTIALS}generation = 3\nworkspace = "w"\n'
     )
-    assert [(one.profile, one.key) for one in read.warnings] == [("a", "grant"), ("b", "grant")]
+    assert [(one.profile, one.key) for one in read.warnings] == [("a", "grant")]
     assert "401" in str(read.warnings[0])
-    assert "login" in str(read.warnings[1])
     assert len(read.profiles) == 3
+
+
+def test_a_login_that_processmaker_3_would_refuse_is_a_warning() -> None:
+    """It compares the redirect URI with its port, so one has to be named, in the profile or in [defaults]."""
+    three = f'{CODE}generation = 3\nworkspace = "w"\n'
+    anywhere = 'redirect_uri = "http://127.0.0.1/callback"\n'
+    fixed = 'redirect_uri = "http://127.0.0.1:28080/callback"\n'
+    read = config(
+        f"[defaults]\n{anywhere}[profiles.a]\n{three}[profiles.b]\n{three}{fixed}[profiles.c]\n{CODE}"
+        f'[profiles.d]\n{PASSWORD}generation = 3\nworkspace = "w"\n'
+    )
+    assert [(one.profile, one.key) for one in read.warnings] == [("a", "redirect_uri")]
+    assert {name: one.redirect_port for name, one in read.profiles.items()} == {
+        "a": None,
+        "b": 28080,
+        "c": None,
+        "d": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1/callback",
+        "http://127.0.0.1:1/c",
+        "http://127.0.0.1:80/callback",
+        "http://127.0.0.1:65535/a/b/",
+        "http://127.0.0.1:28080/%41",
+    ],
+)
+def test_a_redirect_uri_is_kept_to_the_letter(uri: str) -> None:
+    """Servers compare it letter by letter: no slash is cut off, no port left out, nothing decoded."""
+    assert profile(f'{CODE}redirect_uri = "{uri}"\n').redirect_uri == uri
+
+
+@pytest.mark.parametrize(
+    ("uri", "said"),
+    [
+        (
+            "http://localhost:8080/cb",
+            'and ProcessMaker compares it with its port; write redirect_uri = "http://127.0.0.1:8080/cb"',
+        ),
+        ("http://LOCALHOST", 'write redirect_uri = "http://127.0.0.1/callback"'),
+        ("http://[::1]/callback", "is not on 127.0.0.1"),
+        ("http://127.0.0.2/callback", "is not on 127.0.0.1"),
+        ("http://127.0.0.1.example.org/callback", "is not on 127.0.0.1"),
+        ("https://acme.example.org/callback", "is not on 127.0.0.1"),
+        ("http://x@127.0.0.1/callback", "user name"),
+        ("https://127.0.0.1/callback", "must be http: nobody has a certificate"),
+        ("pmcred://127.0.0.1/callback", "neither https:// nor http://"),
+        ("http://127.0.0.1", "has no path; write redirect_uri ="),
+        ("http://127.0.0.1:28080/", "has no path"),
+        ("http://127.0.0.1/callback?a=b", "query or a fragment"),
+        ("http://127.0.0.1/callback#a", "query or a fragment"),
+        ("http://127.0.0.1/../callback", ". or .."),
+        ("http://127.0.0.1:0/callback", "between 1 and 65535"),
+        ("http://127.0.0.1:/callback", 'write redirect_uri = "http://127.0.0.1/callback"'),
+        ("http://127.0.0.1:08080/callback", 'write redirect_uri = "http://127.0.0.1:8080/callback"'),
+        ("HTTP://127.0.0.1/Callback", 'write redirect_uri = "http://127.0.0.1/Callback"'),
+        ("127.0.0.1/callback", "is not a URL"),
+        ("", "is empty"),
+    ],
+)
+def test_a_redirect_uri_is_where_pmcredd_listens(uri: str, said: str) -> None:
+    """Plain http on 127.0.0.1, with a path, in the form that servers compare; whatever else is told with the reason."""
+    (mistake,) = mistakes(f'[profiles.x]\n{CODE}redirect_uri = "{uri}"\n')
+    assert mistake.key == "redirect_uri"
+    assert said in str(mistake)
+
+
+def test_only_a_browser_login_has_a_redirect_uri() -> None:
+    """With another grant it would do nothing, and whoever wrote it expects something of it."""
+    (mistake,) = mistakes(f'[profiles.x]\n{PASSWORD}redirect_uri = "http://127.0.0.1/callback"\n')
+    assert 'the grant "password" does not use it' in str(mistake)
 
 
 # Wrong files
@@ -500,7 +573,7 @@ def test_what_gives_no_use_yet_is_a_warning() -> None:
         (f"{TOKEN}xyzzy = 1\n", "xyzzy", "unknown key; remove it; the keys are url, grant"),
         (f'{TOKEN}"a\\nb" = 1\n', "'a\\nb'", "unknown key"),
         (f"{TOKEN}[profiles.x.y]\nz = 1\n", "y", '[profiles."x.y"]'),
-        *((f'{TOKEN}{later} = "1"\n', later, "unknown key") for later in ("redirect_uri", "expect_user", "bridge")),
+        *((f'{TOKEN}{later} = "1"\n', later, "unknown key") for later in ("expect_user", "bridge")),
         # secrets
         (token("42"), "token", "a string or a table that names its source, not an integer"),
         (token('["pass"]'), "token", "not an array; write token = { file ="),
