@@ -3,13 +3,9 @@
 Whatever goes wrong there becomes a SecretUnavailable, which never contains the secret.
 """
 
-import contextlib
-import errno
 import os
 import shlex
-import signal
 import stat
-import subprocess
 import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +14,7 @@ from typing import assert_never
 
 import trio
 
-from pmcredd import keyring_source
+from pmcredd import keyring_source, programs
 from pmcredd.keyring_source import Outcome
 from pmcredd.masking import clean
 from pmcredd.profiles import (
@@ -38,7 +34,6 @@ MAX_BYTES = 64 * 1024
 FILE_SECONDS = 30.0  # a file answers in microseconds, or its file system hangs
 _MAX_COMPLAINT = 4096  # bytes of stderr that are kept
 _LAST_LINES = 3  # of stderr: why a program gave up is said at the end
-_CLOSING_SECONDS = 1.0  # how long the rest of stderr may take once the command is gone
 
 # What the daemon's environment says to the daemon alone. PMCRED_*: a command that asked the daemon for a token would
 # wait for itself. The rest is systemd's: a child must not announce itself as ready in our name.
@@ -220,7 +215,7 @@ class _Ended:
 
 async def _run(argv: tuple[str, ...], timeout: float, env: dict[str, str]) -> _Ended:
     """Run a program to its end, and to the end of its output. Raises OSError where it cannot be started."""
-    process = await _start(argv, env)
+    process = await programs.start(argv, env)
     assert process.stdout is not None and process.stderr is not None  # noqa: S101, PT018 - for mypy: both are pipes
     output, complaint = bytearray(), bytearray()
     reaped = False
@@ -237,33 +232,14 @@ async def _run(argv: tuple[str, ...], timeout: float, env: dict[str, str]) -> _E
                     await process.wait()
                     reaped = True
                     if process.returncode:  # what it left in the background may hold stderr open for ever
-                        with trio.move_on_after(_CLOSING_SECONDS):
+                        with trio.move_on_after(programs.CLOSING_SECONDS):
                             await silent.wait()
                 nursery.cancel_scope.cancel()
     finally:
         # Until it is reaped its process group cannot become somebody else's.
-        left_early = not reaped and _has_exited(process.pid)
-        await _end(process, reaped=reaped)
+        left_early = not reaped and programs.has_exited(process.pid)
+        await programs.end(process, reaped=reaped)
     return _Ended(process.returncode if reaped else None, left_early, bytes(output), bytes(complaint))
-
-
-async def _start(argv: tuple[str, ...], env: dict[str, str]) -> trio.Process:
-    start = partial(
-        trio.lowlevel.open_process,
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,  # its own process group, without our terminal: it can be killed whole
-        env=env,
-    )
-    home = env.get("HOME") or "/"
-    try:
-        return await start(cwd=home)
-    except OSError as error:
-        if error.filename != home:
-            raise
-    return await start(cwd="/")  # a user without a usable home directory
 
 
 async def _listen(stream: trio.abc.ReceiveStream, heard: bytearray, silent: trio.Event) -> None:
@@ -271,24 +247,6 @@ async def _listen(stream: trio.abc.ReceiveStream, heard: bytearray, silent: trio
         heard += chunk
         del heard[:-_MAX_COMPLAINT]
     silent.set()
-
-
-def _has_exited(pid: int) -> bool:
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-async def _end(process: trio.Process, *, reaped: bool) -> None:
-    """Kill the whole process group and close the pipes, also when we are cancelled."""
-    with trio.move_on_after(_CLOSING_SECONDS) as scope:
-        scope.shield = True
-        if not reaped:
-            with contextlib.suppress(ProcessLookupError, PermissionError):  # PermissionError: it became another user
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            with trio.CancelScope(shield=True):
-                await stream.aclose()
 
 
 def _told(ended: _Ended) -> str:
@@ -311,7 +269,8 @@ async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
     try:
         ended = await _run(source.argv, source.timeout, env)
     except OSError as error:
-        raise _not_started(program, error, env) from None
+        what = f'the command "{program}" for a secret'
+        raise SecretUnavailable(*programs.not_started(what, program, error, env, otherwise=_BY_HAND)) from None
     if len(ended.output) > MAX_BYTES:
         return ended.output  # the caller refuses it
     if ended.status is None:
@@ -319,24 +278,6 @@ async def _command(source: CommandSecret, env: dict[str, str]) -> bytes:
     if ended.status:
         raise _failed(program, ended.status, _told(ended))
     return ended.output
-
-
-def _not_started(program: str, error: OSError, env: Mapping[str, str]) -> SecretUnavailable:
-    what = f'the command "{program}" for a secret'
-    match error:
-        case FileNotFoundError() if "/" in program:
-            return SecretUnavailable(
-                f"{what} is not there, or the interpreter in its first line is not", f"ls -l {shlex.quote(program)}"
-            )
-        case FileNotFoundError():
-            where = env.get("PATH", os.defpath)
-            return SecretUnavailable(f"{what} is not on PATH, which is {where}", "install it, or write its whole path")
-        case PermissionError():
-            return SecretUnavailable(f"{what} may not be run by us", f"chmod u+x {shlex.quote(program)}")
-        case OSError(errno=errno.ENOEXEC):
-            return SecretUnavailable(f"{what} is no program", "give the script a first line such as #!/bin/sh")
-        case _:
-            return SecretUnavailable(f"{what} cannot be started: {error.strerror}", _BY_HAND)
 
 
 def _too_slow(program: str, timeout: float, *, left_early: bool) -> SecretUnavailable:
