@@ -151,6 +151,8 @@ def read_redirect(authorization: Authorization, target: str) -> Granted | Denied
     text = _unwrapped(target)
     if not text:
         return Stranger("there is no address in this")
+    if text.startswith("{"):
+        return _unfinished(authorization, at_the_start=True)
     place, _, query = text.partition("#")[0].partition("?")
     if not query and "=" in place:  # the query alone
         place, query = "", place
@@ -211,8 +213,8 @@ def _elsewhere(authorization: Authorization, place: str) -> Stranger | None:
     if not parts.netloc and place.startswith("/"):
         return None if path == wanted else Stranger(f"nothing but {wanted} is answered here")
     server = urlsplit(authorization.url)
-    if host == server.hostname and port == server.port and parts.scheme == server.scheme:
-        return _unfinished(authorization, path == server.path)
+    if host == server.hostname and port == server.port:
+        return _unfinished(authorization, at_the_start=path == server.path)
     if host not in _HERE:
         if "." not in host and "/" not in place:
             return Stranger("this is not an address: the code alone is not enough, copy all of the address bar")
@@ -222,29 +224,28 @@ def _elsewhere(authorization: Authorization, place: str) -> Stranger | None:
     return None
 
 
-def _unfinished(authorization: Authorization, at_the_start: bool) -> Stranger:  # noqa: FBT001 - private, told by name
+def _unfinished(authorization: Authorization, *, at_the_start: bool) -> Stranger:
+    """Say how to get on from a page of the server's own.
+
+    Both generations keep the browser at the authorize URL, with a bare error, if they do not know the client or its
+    redirect URI: they must not send anybody to an address that they cannot trust (RFC 6749 section 4.1.2.1).
+    """
     host = _host(authorization)
     if not at_the_start:
         return Stranger(f"the browser is still at {host}: finish the login there, and copy the address that comes last")
-    return Stranger(
-        f"the browser is still at {host}: allow the access there, and copy the address that comes last; if the page "
-        f"says invalid_client, client_id is wrong, or its client has another redirect URI: {_register(authorization)}"
-    )
-
-
-def _register(authorization: Authorization) -> str:
     profile = authorization.profile
     clients = processmaker.generation(profile).clients_page
-    text = f"under {clients} it must be exactly {registered_uri(profile)}"
+    sentence = (
+        f"the browser is still at {host}: allow the access there, and copy the address that comes last; if it shows "
+        f"invalid_client or redirect_uri_mismatch, put this into {clients}, exactly so, as the redirect URL of the "
+        f"client {profile.client_id}: {registered_uri(profile)}"
+    )
     if profile.generation == 4 and profile.redirect_port is None:
-        port = urlsplit(authorization.redirect_uri).port
-        text += (
-            f" (ProcessMaker before 4.3 wants a port: register {authorization.redirect_uri}, and write it as "
-            f"redirect_uri into the profile: pmcred profile edit {profile.name})"
-            if port is not None
-            else ""
+        sentence += (
+            f" (before ProcessMaker 4.3 it needs a port, in redirect_uri of the profile, too: pmcred profile edit "
+            f"{profile.name})"
         )
-    return text
+    return Stranger(sentence)
 
 
 def _denied(authorization: Authorization, error: str, found: dict[str, str]) -> Denied:
@@ -268,11 +269,11 @@ def _denied(authorization: Authorization, error: str, found: dict[str, str]) -> 
                 f"remove scope, ProcessMaker needs none: {edit}",
             )
         case "unauthorized_client" | "unsupported_response_type":
-            box = " the Authorization Code box" if profile.generation == 4 else " the authorization code grant"
+            box = "the Authorization Code box ticked" if profile.generation == 4 else "the authorization code grant"
             return Denied(
                 "The client may not log people in",
                 f"{host} does not let the client {profile.client_id} log anybody in with the browser{quoted}",
-                f"in {clients} the client needs{box}, and no other: use one client for each grant",
+                f"in {clients} the client needs {box} and no other: use one client for each grant",
             )
         case "invalid_request":
             return Denied(

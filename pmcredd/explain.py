@@ -1,8 +1,9 @@
 """What a refusal means in words: a sentence for people and the command or act that mends it."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from pmcredd import processmaker
@@ -82,8 +83,16 @@ def mend(case: Case) -> str:
     edit = f"pmcred profile edit {profile.name}"
     clients = processmaker.generation(profile).clients_page
     match case.meaning:
-        case Meaning.DEAD_REFRESH_TOKEN | Meaning.BAD_CODE:
+        case Meaning.DEAD_REFRESH_TOKEN:
             return f"pmcred login {profile.name}"
+        case Meaning.BAD_CODE:
+            return f"{_code_trap(case)}pmcred login {profile.name}"
+        case Meaning.BAD_CLIENT if case.grant_type == "authorization_code" and profile.generation == 4:
+            # league/oauth2-server has taken client_id and redirect_uri before it sent the browser back with a code.
+            return (
+                f"the browser was let in, so client_id is right: {_client_trap(case, clients)} (use one client for "
+                f"each grant); if that is so, check client_secret: {edit}"
+            )
         case Meaning.BAD_CLIENT:
             return f"check client_id and client_secret: {edit}; {_client_trap(case, clients)}{_other_generation(case)}"
         case Meaning.BAD_USER:
@@ -102,6 +111,11 @@ def mend(case: Case) -> str:
             return f"use another grant: {edit}; if the server does have this one, a front end drops the request's body"
         case Meaning.BAD_SCOPE:
             return f"remove scope, ProcessMaker needs none: {edit}"
+        case Meaning.BAD_REQUEST if case.said.error == "redirect_uri_mismatch":  # bshaffer/oauth2-server
+            return (
+                f"in {clients} the callback URL must be the profile's redirect_uri, port included: {edit}; then "
+                f"pmcred login {profile.name}"
+            )
         case Meaning.BAD_REQUEST:
             named = _PARAMETER.search(case.said.hint)
             if named and named[1] in _OURS:
@@ -117,6 +131,24 @@ def mend(case: Case) -> str:
             return f"a front end (proxy, firewall) turned pmcredd away: have it let through, or check url: {edit}"
         case Meaning.NOT_JSON | Meaning.WRONG_URL | Meaning.BAD_ANSWER:
             return _mend_path(case, edit)
+
+
+# What a server says of a code that it does not take, and what has happened then.
+_CODE_TRAPS: Mapping[str, str] = MappingProxyType(
+    {
+        "expired": "a code lives ten minutes at most, so finish the login at once: ",
+        "revoked": "a code works once, and this one was used before: ",
+        "doesn't exist": "a code works once, and this one was used before, or belongs to another client: ",
+        "issued to this client": "client_id was changed while the login waited: ",
+        "decrypt": "the address was not copied whole, or the server has a new key: ",
+        "code_verifier": "the code is from another login than the one it was handed to: ",
+    }
+)
+
+
+def _code_trap(case: Case) -> str:
+    said = f"{case.said.text} {case.said.hint}".lower()
+    return next((trap for word, trap in _CODE_TRAPS.items() if word in said), "")
 
 
 def _client_trap(case: Case, clients: str) -> str:

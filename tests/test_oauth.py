@@ -452,7 +452,8 @@ ROWS = [
         Meaning.BAD_CLIENT,
         profile=CODE,
         grant_type=EXCHANGE,
-        mend="the client needs the Authorization Code box ticked and no other",
+        mend="the browser was let in, so client_id is right: in Admin > Auth Clients the client needs the Authorization "
+        "Code box ticked and no other (use one client for each grant); if that is so, check client_secret: pmcred",
     ),
     _row(
         "Delete client: refresh => 401 invalid_client",
@@ -559,13 +560,13 @@ ROWS = [
             Meaning.BAD_CODE,
             profile=CODE,
             grant_type=EXCHANGE,
-            mend="pmcred login prod",
+            mend=f"{trap}: pmcred login prod",
         )
-        for hint in (
-            "Cannot decrypt the authorization code",
-            "Authorization code has expired",
-            "Authorization code has been revoked",
-            "Authorization code was not issued to this client",
+        for hint, trap in (
+            ("Cannot decrypt the authorization code", "the address was not copied whole, or the server has a new key"),
+            ("Authorization code has expired", "a code lives ten minutes at most, so finish the login at once"),
+            ("Authorization code has been revoked", "a code works once, and this one was used before"),
+            ("Authorization code was not issued to this client", "client_id was changed while the login waited"),
         )
     ),
     _row(
@@ -574,7 +575,7 @@ ROWS = [
         Meaning.BAD_CODE,
         profile=CODE,
         grant_type=EXCHANGE,
-        mend="pmcred login prod",
+        mend="the code is from another login than the one it was handed to: pmcred login prod",
     ),
     _row(
         "unknown scope: 400 invalid_scope, hint Check the `x` scope",
@@ -668,6 +669,36 @@ ROWS = [
         Meaning.BAD_CODE,
         profile=replace(PM3, grant=Grant.AUTHORIZATION_CODE),
         grant_type=EXCHANGE,
+    ),
+    *(
+        _row(
+            f"3.x bad code => 400 invalid_grant {text}",
+            _json(400, {"error": "invalid_grant", "error_description": text}),
+            Meaning.BAD_CODE,
+            profile=replace(PM3, grant=Grant.AUTHORIZATION_CODE),
+            grant_type=EXCHANGE,
+            mend=f"{trap}: pmcred login legacy",
+        )
+        for text, trap in (
+            ("Authorization code doesn't exist or is invalid for the client", "or belongs to another client"),
+            ("The authorization code has expired", "a code lives ten minutes at most, so finish the login at once"),
+        )
+    ),
+    _row(
+        "3.x another redirect URI => 400 redirect_uri_mismatch",
+        _json(400, {"error": "redirect_uri_mismatch", "error_description": "x"}),
+        Meaning.BAD_REQUEST,
+        profile=replace(PM3, grant=Grant.AUTHORIZATION_CODE),
+        grant_type=EXCHANGE,
+        mend="in Admin > REST applications the callback URL must be the profile's redirect_uri, port included",
+    ),
+    _row(
+        "3.x wrong secret at the exchange of a code",
+        _json(400, {"error": "invalid_client", "error_description": "The client credentials are invalid"}),
+        Meaning.BAD_CLIENT,
+        profile=replace(PM3, grant=Grant.AUTHORIZATION_CODE),
+        grant_type=EXCHANGE,
+        mend="check client_id and client_secret: pmcred profile edit legacy",
     ),
     _row(
         "3.x unsupported_grant_type 400",
