@@ -133,7 +133,9 @@ def call(
 def stream(
     request: wire.Request, *, timeout: float | None = 60.0, socket_path: Path | None = None, output: int | None = None
 ) -> Generator[dict[str, str]]:
-    """Send a request whose answer goes on (`watch`), and give its blocks as they come, until the daemon leaves.
+    """Send a request whose answer goes on (`watch`, `login`), and give its blocks as they come, until it ends.
+
+    An answer that is whole at once is given block by block too.
 
     Whom it trusts is as in `call`. To close the iterator is to hang up.
 
@@ -172,7 +174,8 @@ def stream(
                 if isinstance(event, wire.Block):
                     yield dict(event.fields)
                 elif not event.streaming:
-                    raise _not_understood("it has an end, and none was expected")
+                    yield from map(dict, event.blocks)
+                    return
                 begun = True
                 connection.settimeout(None)
 

@@ -11,9 +11,11 @@ from pathlib import Path
 
 import trio
 
-from pmcredd import config_files, listening, paths, process, reminding, server
+from pmcredd import config_files, listening, paths, process, reminding, server, systemd, wire
+from pmcredd.announcing import Announcing
 from pmcredd.engine import Engine, open_engine, state_directory
 from pmcredd.keeper import Keeper
+from pmcredd.login import Logins
 from pmcredd.profiles import BadConfig, Config
 from pmcredd.state_lock import Patience, StateBusy, StateLock, StateProblem
 from pmcredd.store import StoreProblem
@@ -41,6 +43,7 @@ class CannotStart(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pmcredd`; gives its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
+    manager = systemd.take_over(os.environ)
     environ = dict(os.environ)
     check, verbose, take_over = False, False, False
     if words:  # the parser costs a tenth of the whole start, and a service gives no options
@@ -58,13 +61,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Ctrl-C before we listen to signals, or a second one while we leave, is not worth a traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_IGN)  # "reload", before there is anything to reload
-        trio.run(partial(_run, config, environ, take_over=take_over))
+        trio.run(partial(_run, config, environ, manager, take_over=take_over))
     except BadConfig as error:
         for mistake in error.mistakes:
             print(f"pmcredd: {mistake}", file=sys.stderr)
+        _turn_away(manager, wire.Code.MISCONFIGURED, f"the daemon cannot start: {error.mistakes[0]}", "pmcredd --check")
         return MISCONFIGURED
     except CannotStart as error:
         print(f"pmcredd: {error.message}\n  try: {error.hint}", file=sys.stderr)
+        _turn_away(manager, wire.Code.INTERNAL, f"the daemon cannot start: {error.message}", error.hint)
         return 1
     return 0
 
@@ -138,15 +143,19 @@ def _under_journald() -> bool:
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
 
 
-async def _run(config: Config, environ: Mapping[str, str], *, take_over: bool) -> None:
-    socket_path = _socket_path(environ)
+async def _run(config: Config, environ: Mapping[str, str], manager: systemd.Manager, *, take_over: bool) -> None:
     try:
+        inherited = _inherited(manager)
+        socket_path = _socket_path(environ) if inherited is None else listening.inherited_path(inherited)
         directory = state_directory(config, environ)
         lock = await _take_lock(directory, socket_path, take_over=take_over)
         try:
             async with open_engine(directory, config, environ) as engine:
-                listener = listening.open_listener(socket_path)
-                await _keep_and_serve(engine, listener, lock)
+                if inherited is None:
+                    listener = listening.open_listener(socket_path)
+                else:
+                    listener = listening.inherit_listener(inherited)
+                await _keep_and_serve(engine, listener, lock, manager)
         finally:
             lock.release()
     except (StateProblem, StoreProblem, listening.SocketProblem) as problem:
@@ -170,12 +179,27 @@ async def _take_lock(directory: Path, socket_path: Path, *, take_over: bool) -> 
             await patience.wait(busy)
 
 
-async def _keep_and_serve(engine: Engine, listener: listening.Listener, lock: StateLock) -> None:
+def _inherited(manager: systemd.Manager) -> int | None:
+    try:
+        return manager.socket(listening.SOCKET_UNIT)
+    except ValueError as several:
+        raise CannotStart(f"{several}, and one is needed", f"systemctl --user edit {listening.SOCKET_UNIT}") from None
+
+
+def _turn_away(manager: systemd.Manager, code: wire.Code, message: str, hint: str) -> None:
+    for name, descriptor in manager.sockets:
+        if name == listening.SOCKET_UNIT:
+            listening.turn_away(descriptor, wire.format_error(code, message, hint))
+
+
+async def _keep_and_serve(
+    engine: Engine, listener: listening.Listener, lock: StateLock, manager: systemd.Manager
+) -> None:
     """Keep the tokens, and answer until we are told to stop. Requests under way are finished after the last answer."""
     async with trio.open_nursery() as nursery:
         try:
             await nursery.start(engine.keeper.run)
-            await _serve(engine, listener)
+            await _serve(engine, listener, manager)
         finally:
             # Before the rest is finished: nobody is to wait at a door that stays shut.
             listening.close_listener(listener)
@@ -183,14 +207,21 @@ async def _keep_and_serve(engine: Engine, listener: listening.Listener, lock: St
             nursery.cancel_scope.cancel()
 
 
-async def _serve(engine: Engine, listener: listening.Listener) -> None:
+async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.Manager) -> None:
     keeper, stop = engine.keeper, trio.Event()
+    announcing = Announcing(manager, keeper, engine.driver)
     watching = Watching(keeper, engine.driver, engine.clock)
-    verbs = Verbs(keeper, watching, clock=engine.clock, stop=stop.set, started=time.time(), notice=engine.notice)
+    logins = Logins(keeper, engine.driver, engine.clock)
+    verbs = Verbs(
+        keeper, watching, logins, clock=engine.clock, stop=stop.set, started=time.time(), notice=engine.notice
+    )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_signals, keeper, stop, nursery)
+        await nursery.start(logins.run)
+        nursery.start_soon(_signals, keeper, stop, nursery, announcing)
         serving = trio.socket.from_stdlib_socket(listener.socket)
         await nursery.start(partial(server.serve, serving, verbs.answer, ready=verbs.ready, uid=os.geteuid()))
+        manager.ready(announcing.line())  # no server of a profile was asked for anything yet: a boot waits for none
+        nursery.start_soon(announcing.run)
         count = len(keeper.profiles())
         log.info("listening on %s for %d profiles", listener.path, count)
         if not count:
@@ -198,16 +229,18 @@ async def _serve(engine: Engine, listener: listening.Listener) -> None:
         nursery.start_soon(_preload_later)
         nursery.start_soon(reminding.remind, keeper)
         await stop.wait()
+        manager.stopping("leaving; requests under way are finished first")
         log.info("leaving; requests under way are finished first")
         keeper.stop()
         nursery.cancel_scope.cancel()
 
 
-async def _signals(keeper: Keeper, stop: trio.Event, nursery: trio.Nursery) -> None:
+async def _signals(keeper: Keeper, stop: trio.Event, nursery: trio.Nursery, announcing: Announcing) -> None:
     with trio.open_signal_receiver(signal.SIGHUP, signal.SIGTERM, signal.SIGINT) as arriving:
         async for number in arriving:
             if number == signal.SIGHUP:
-                nursery.start_soon(_reload, keeper)  # a home directory that hangs must not keep SIGTERM waiting
+                # Not here: a home directory that hangs must not keep SIGTERM waiting.
+                nursery.start_soon(announcing.reload, partial(_reload, keeper))
             else:
                 stop.set()
                 return  # a second one finds the system's own way in force, and ends us at once: nothing saved is lost

@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from pmcredd import __version__, outlook, telling, wire
 from pmcredd.clock import Clock
 from pmcredd.human_time import clock_time
 from pmcredd.keeper import Keeper
+from pmcredd.life import User
+from pmcredd.login import Login, Logins
 from pmcredd.oauth import Code
 from pmcredd.secret import Secret
 from pmcredd.telling import Failure, HandOut, Status
@@ -23,6 +26,7 @@ class Verbs:
     Args:
         keeper: who has the tokens.
         watching: what happens to them.
+        logins: those in browsers that are under way.
         clock: time.
         stop: called when `stop` is asked for; the answer still goes out.
         started: unix time of the daemon's start.
@@ -33,6 +37,7 @@ class Verbs:
         self,
         keeper: Keeper,
         watching: Watching,
+        logins: Logins,
         *,
         clock: Clock,
         stop: Callable[[], None],
@@ -41,6 +46,7 @@ class Verbs:
     ) -> None:
         self._keeper = keeper
         self._watching = watching
+        self._logins = logins
         self._clock = clock
         self._stop = stop
         self._started = started
@@ -58,33 +64,37 @@ class Verbs:
             return _failed(failure)
         return None if found is None else self._format(found)
 
-    async def answer(self, request: Request) -> bytes | Watch:
-        """Give the answer, however long it takes; to `watch` it has no end."""
+    async def answer(self, request: Request) -> bytes | Watch | Login:
+        """Give the answer, however long it takes; to `watch` and a login in a browser it is a stream."""
         try:
             return await self._answer(request)
         except Failure as failure:
             return _failed(failure)
 
-    async def _answer(self, request: Request) -> bytes | Watch:
+    async def _answer(self, request: Request) -> bytes | Watch | Login:
         target = request.target or ""
         match request.verb:
             case "get":
                 return self._format(await self._keeper.get(target, _lasting(request), _timeout(request)))
             case "login":
-                return self._format(await self._login(request, target), token=False)
+                return await self._login(request, target)
+            case "logout":
+                return wire.format_ok([await self._logout(request, target)], many=False)
             case "reject":
                 return self._format(await self._keeper.reject(target, _fingerprint(request), _timeout(request)))
             case "hello":
                 return wire.format_ok([self._hello()], many=False)
             case "list":
                 blocks = [
-                    {
-                        "profile": each.name,
-                        "url": each.url,
-                        "generation": str(each.generation),
-                        "grant": each.grant.value,
-                    }
-                    for each in self._keeper.profiles()
+                    _given(
+                        profile=each.profile.name,
+                        url=each.profile.url,
+                        generation=str(each.profile.generation),
+                        grant=each.profile.grant.value,
+                        user=each.user.id if each.user else None,
+                        user_name=each.user.name if each.user else None,
+                    )
+                    for each in self._keeper.status([])
                 ]
                 return wire.format_ok(blocks, many=True)
             case "status":
@@ -101,19 +111,37 @@ class Verbs:
             case _:
                 raise Failure(wire.Code.BAD_REQUEST, "this verb is known and not served", "pmcred --help")
 
-    async def _login(self, request: Request, target: str) -> HandOut:
-        code = request.args.get("code")
-        if code is None:
-            return await self._keeper.login(target, _timeout(request))
-        verifier = request.args.get("code_verifier")
-        return await self._keeper.login_with_code(
-            target,
-            Code(
-                code=Secret(code),
-                redirect_uri=request.args.get("redirect_uri"),
-                verifier=None if verifier is None else Secret(verifier),
-            ),
-        )
+    async def _login(self, request: Request, target: str) -> bytes | Login:
+        as_new_user = _choice(request, "as_new_user")
+        if (login := request.args.get("login")) is not None:
+            self._continue(request, target, login)
+            return wire.format_ok([{}], many=False)
+        if "answer" in request.args:
+            raise Failure(wire.Code.BAD_REQUEST, "an answer belongs to a login", "login=ID answer=URL")
+        if (code := _code(request)) is not None:
+            ready = await self._keeper.login_with_code(target, code, admit=partial(_as_said, as_new_user=as_new_user))
+        elif self._logins.needs_browser(target):
+            patience = _timeout(request) if "timeout" in request.args else None
+            return await self._logins.begin(target, patience=patience, as_new_user=as_new_user)
+        else:
+            ready = await self._keeper.login(target, _timeout(request))
+        return wire.format_ok([_hand_out(ready)], many=False)
+
+    def _continue(self, request: Request, target: str, login: str) -> None:
+        answer, as_new_user = request.args.get("answer"), _choice(request, "as_new_user")
+        if answer is not None and as_new_user is None:
+            self._logins.answer(target, login, answer)
+        elif as_new_user is not None and answer is None:
+            self._logins.choose(target, login, as_new_user=as_new_user)
+        else:
+            raise Failure(wire.Code.BAD_REQUEST, "a login takes one of two answers", "answer=URL, or as_new_user=yes")
+
+    async def _logout(self, request: Request, target: str) -> Mapping[str, str]:
+        if _yes(request, "forget"):
+            left = await self._keeper.forget(target)
+        else:
+            left = await self._keeper.logout(target, revoke_personal=_yes(request, "revoke"))
+        return {"profile": left.profile, "revoked": left.revoked.value, "message": left.sentence}
 
     def _explained(self, state: Status) -> Mapping[str, str]:
         now = self._clock.now()
@@ -141,9 +169,7 @@ class Verbs:
             warnings="; ".join(report.warnings) or None,
         )
 
-    def _format(self, found: HandOut, *, token: bool = True) -> bytes:
-        if not token:
-            return wire.format_ok([_hand_out(found)], many=False)
+    def _format(self, found: HandOut) -> bytes:
         known = self._formatted.get(found.profile)
         if known is None or known[0] is not found:
             fields = {"access_token": found.access_token.reveal(), **_hand_out(found)}
@@ -158,6 +184,8 @@ def _hand_out(found: HandOut) -> Mapping[str, str]:
         good_until=None if found.good_until is None else str(found.good_until),
         profile=found.profile,
         url=found.url,
+        user=found.user.id if found.user else None,
+        user_name=found.user.name if found.user else None,
     )
 
 
@@ -175,10 +203,29 @@ def _lasting(request: Request) -> float | None:
 
 
 def _yes(request: Request, key: str) -> bool:
-    value = request.args.get(key, "no")
-    if value not in {"yes", "no"}:
+    return _choice(request, key) is True
+
+
+def _choice(request: Request, key: str) -> bool | None:
+    value = request.args.get(key)
+    if value not in {"yes", "no", None}:
         raise Failure(wire.Code.BAD_REQUEST, f"{key} is yes or no", f"{key}=yes")
-    return value == "yes"
+    return None if value is None else value == "yes"
+
+
+def _code(request: Request) -> Code | None:
+    code, verifier = request.args.get("code"), request.args.get("code_verifier")
+    if code is None:
+        return None
+    return Code(
+        code=Secret(code),
+        redirect_uri=request.args.get("redirect_uri"),
+        verifier=None if verifier is None else Secret(verifier),
+    )
+
+
+async def _as_said(_new: User, _before: User | None, *, as_new_user: bool | None) -> bool:
+    return as_new_user is True
 
 
 def _fingerprint(request: Request) -> str:

@@ -84,7 +84,11 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "list": Verb(),
         "status": Verb(Target.OPTIONAL, frozenset({"explain"})),
         "watch": Verb(Target.OPTIONAL, frozenset({"token"})),
-        "login": Verb(Target.REQUIRED, frozenset({"timeout", "code", "redirect_uri", "code_verifier"})),
+        "login": Verb(
+            Target.REQUIRED,
+            frozenset({"timeout", "as_new_user", "login", "answer", "code", "redirect_uri", "code_verifier"}),
+        ),
+        "logout": Verb(Target.REQUIRED, frozenset({"revoke", "forget"})),
         "reject": Verb(Target.REQUIRED, frozenset({"token", "fingerprint", "timeout"})),
         "reload": Verb(),
         "stop": Verb(),

@@ -10,6 +10,7 @@ import tomli_w
 from support.api_user import Job, at_work, use, wait_until
 from support.daemon import Daemon, running, user_at, write_profiles
 from support.foreign_server import (
+    AUTHORIZE_PATH,
     CLIENT_ID,
     CLIENT_SECRET,
     PASSWORD,
@@ -19,6 +20,7 @@ from support.foreign_server import (
     ForeignServer,
     foreign_server,
 )
+from support.user import User
 
 pytestmark = pytest.mark.storm
 
@@ -118,11 +120,42 @@ def test_no_token_is_refused_over_many_renewals(tmp_path: Path, run: Run) -> Non
             print(f"{job.profile}: {len(tally.tokens) - 1} renewals, {tally.uses} uses, {tally.late} after the promise")
 
 
+@pytest.fixture
+def browser_user(tmp_path: Path, server: ForeignServer) -> User:
+    """Give a user with a profile that logs in at the server with a browser."""
+    user = user_at(tmp_path)
+    write_profiles(user, tomli_w.dumps({"profiles": {"ada": profile(server, "authorization_code")}}))
+    return user
+
+
+def test_a_browser_logs_in_at_a_server_that_is_not_ours(browser_user: User, server: ForeignServer) -> None:
+    """Code, state and PKCE as another reader of the RFCs has them; then refreshes keep the token alive."""
+    with running(browser_user) as daemon:
+        done = browser_user.run("login", "ada", BROWSER="curl -sSLo /dev/null %s")
+        assert done.returncode == 0, done.stderr
+        first = browser_user.run("get", "ada").stdout.strip()
+        assert use(server.resource, first) == 200
+        with at_work(daemon, [Job("ada", server.resource)]) as (tally,):
+            wait_until(lambda: len(tally.tokens) > 2, [tally])
+        assert tally.broken == []
+        assert server.issued()["authorization_code"] == 1
+
+
+def test_who_declines_at_a_server_that_is_not_ours_is_not_logged_in(browser_user: User) -> None:
+    """The refusal comes back with the state, and is told in the terminal."""
+    with running(browser_user):
+        done = browser_user.run("login", "ada", BROWSER="curl -sSLo /dev/null -A declines %s")
+        assert done.returncode == 4
+        assert "nothing was saved" in done.stderr
+        assert browser_user.run("get", "ada").returncode == 4
+
+
 def profile(server: ForeignServer, grant: str, **more: str) -> dict[str, str]:
     """Write a profile for the server."""
     return {
         "url": server.url,
         "token_path": TOKEN_PATH,
+        "authorize_path": AUTHORIZE_PATH,
         "grant": grant,
         "client_id": CLIENT_ID,
         "client_secret": CLIENT_SECRET,

@@ -18,6 +18,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "use a token": {
         "get": ("use", "print a living access token"),
         "header": ("use", "print it as an Authorization header, for curl -H @<(pmcred header NAME)"),
+        "api": ("api", "call the instance with the token: pmcred api NAME GET /users"),
         "reject": ("reject", "tell that a server refused a token (read from stdin): get another one"),
     },
     "see what is going on": {
@@ -25,7 +26,8 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "watch": ("watch", "tell of every new token and every change, as it happens"),
     },
     "account": {
-        "login": ("account", "get a new token now, whatever stopped it"),
+        "login": ("account", "log in, in the browser where that is how it goes; try now, whatever stopped it"),
+        "logout": ("account", "forget the tokens, and revoke the access token where the server can"),
     },
     "set up": {
         "init": ("init", "make a profile by answering questions, and test it"),

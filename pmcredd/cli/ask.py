@@ -65,9 +65,17 @@ def ask(
 
 
 def stream(
-    args: argparse.Namespace, verb: str, target: str | None, arguments: Mapping[str, str], *, output: int
+    args: argparse.Namespace,
+    verb: str,
+    target: str | None,
+    arguments: Mapping[str, str],
+    *,
+    timeout: float = 60,
+    output: int | None = None,
 ) -> Iterator[dict[str, str]]:
-    """Ask the daemon for what goes on, and give its blocks as they come, until it leaves.
+    """Ask the daemon for what goes on, and give its blocks as they come, until it ends.
+
+    The answer must begin within `timeout` seconds; its blocks are passed on to the descriptor `output`, if any.
 
     Raises:
         Problem: it refused, or there is none (`NoDaemon`).
@@ -76,7 +84,7 @@ def stream(
     """
     with _told(args, f"{verb} {target}" if target else verb):
         request = wire.Request(verb, target, arguments)
-        yield from client.stream(request, socket_path=_socket(args), output=output)
+        yield from client.stream(request, timeout=timeout, socket_path=_socket(args), output=output)
 
 
 def reload(args: argparse.Namespace) -> list[str]:
@@ -106,6 +114,11 @@ def _told(args: argparse.Namespace, request: str) -> Iterator[None]:
         # It may have several lines (a mistake on each): all but the first are indented where they are told, so that no
         # message from the other side looks like two of ours.
         raise Problem(error.message, error.hint, exit_status=error.exit_status) from None
+
+
+def exit_status(code: str) -> int:
+    """Give the exit status of an error's code."""
+    return client.PmcredError(code, "").exit_status
 
 
 def _socket(args: argparse.Namespace) -> Path | None:

@@ -14,7 +14,7 @@ from pmcredd.cli.terminal import clean, say
 from pmcredd.cli.trial import Failed, Works
 from pmcredd.cli.validate import Checker
 from pmcredd.human_time import duration
-from pmcredd.profiles import secret_variables
+from pmcredd.profiles import Grant, secret_variables
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -46,7 +46,10 @@ def _run(args: argparse.Namespace) -> int:
     interview = Interview(args, checker)
     draft = interview.draft()
     check(draft, checker)
-    if not args.no_test:
+    with_browser = draft.keys["grant"] == Grant.AUTHORIZATION_CODE.value
+    if with_browser:
+        say("Whether it works, the login will show.")
+    elif not args.no_test:
         _test(interview, draft, checker)
     draft.write(os.environ)
     say(f"Wrote {draft.path(os.environ)}.")
@@ -59,7 +62,7 @@ def _run(args: argparse.Namespace) -> int:
             say("Next, when that is mended:\n  pmcred reload")
         case Told.ABSENT:
             say(f"Next, in a terminal of its own:\n  pmcredd\nor in the background:\n  {_BACKGROUND}\nThen:")
-    print(f"  pmcred get {draft.name}")
+    print(f"  pmcred {'login' if with_browser else 'get'} {draft.name}")
     return 0
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _QUESTIONS = {
     "workspace": "Workspace",
     "client_id": "Client id",
+    "redirect_uri": "Redirect URI",
     "client_secret": "Client secret",
     "username": "User name",
     "password": "Password",

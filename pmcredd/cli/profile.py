@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask, edit, files, validate
+from pmcredd.cli.account import REVOCATION, user_of
 from pmcredd.cli.draft import SECRETS, Draft, add_flags, flag, given, piped, secret_file
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.questions import confirm, interactive, need_answer
@@ -35,7 +36,7 @@ from pmcredd.profiles import (
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_MISCONFIGURED = 6  # exit status
+_NO_SUCH_PROFILE, _MISCONFIGURED = 3, 6  # exit statuses
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -176,8 +177,15 @@ def _list(args: argparse.Namespace) -> int:
     if not blocks:
         say("No profiles yet. To make one: pmcred init")
         return 0
-    head = [Cell(title, BOLD) for title in ("PROFILE", "GENERATION", "GRANT", "URL")]
-    rows = [[Cell(clean(block.get(key, "?"))) for key in ("profile", "generation", "grant", "url")] for block in blocks]
+    head = [Cell(title, BOLD) for title in ("PROFILE", "GENERATION", "GRANT", "USER", "URL")]
+    rows = [
+        [
+            *(Cell(clean(block.get(key, "?"))) for key in ("profile", "generation", "grant")),
+            Cell(user_of(block) or "-"),
+            Cell(clean(block.get("url", "?"))),
+        ]
+        for block in blocks
+    ]
     print("\n".join(table([head, *rows], colour=colour_wanted(sys.stdout, os.environ))))
     return 0
 
@@ -265,6 +273,7 @@ def _remove(args: argparse.Namespace) -> int:
         if not confirm(f"Remove profile {args.name}?", default=False):
             say("Nothing was removed.")
             return 1
+    _forget(args)
     for one in gone:
         files.remove(one)
         say(f"Removed {one}.")
@@ -272,6 +281,19 @@ def _remove(args: argparse.Namespace) -> int:
         say(f"{one} stays: another profile may use it.")
     tell_daemon(args)
     return 0
+
+
+def _forget(args: argparse.Namespace) -> None:
+    """Have the daemon forget the profile's tokens while it still knows the profile."""
+    try:
+        (left,) = ask.ask(args, "logout", args.name, {"forget": "yes"}, timeout=REVOCATION)
+    except ask.NoDaemon:
+        say("No daemon runs to forget its saved tokens: one that starts later does, after 30 days.")
+    except Problem as problem:
+        if problem.exit_status != _NO_SUCH_PROFILE:  # the daemon has not read it yet: there is nothing to forget
+            raise
+    else:
+        say(clean(left.get("message", "Its tokens are forgotten.")))
 
 
 def _holds_just(text: str, name: str) -> bool:

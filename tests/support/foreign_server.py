@@ -1,8 +1,8 @@
 """An OAuth 2.0 server that is not ours: Authlib's grants on Flask, in memory, on a loopback port of its own.
 
 Run as a program (`python foreign_server.py SECONDS ROTATING_SECONDS`) it prints its URL and serves until it is ended.
-Its token endpoint is /connect/token, its authorization endpoint /connect/authorize (the person always agrees), /me is
-the protected resource, and /issued counts the tokens by grant.
+Its token endpoint is /connect/token, its authorization endpoint /connect/authorize (the person agrees, unless the
+browser says that its name is `declines`), /me is the protected resource, and /issued counts the tokens by grant.
 
 Refresh tokens rotate: a refresh revokes the pair it was made with. A refresh token that comes a second time was stolen
 from somebody, so the whole family, all that came of one login, is revoked (RFC 9700 section 4.14.2).
@@ -13,6 +13,7 @@ import hashlib
 import http.client
 import json
 import os
+import re
 import secrets
 import subprocess
 import sys
@@ -29,10 +30,10 @@ from authlib.integrations.flask_oauth2 import AuthorizationServer, ResourceProte
 from authlib.oauth2.rfc6749 import AuthorizationCodeMixin, ClientMixin, OAuth2Request, TokenMixin, grants
 from authlib.oauth2.rfc6750 import BearerTokenValidator
 from authlib.oauth2.rfc7636 import CodeChallenge
-from flask import Flask, Response, jsonify
+from flask import Flask, Response, jsonify, request
 from werkzeug.serving import make_server
 
-TOKEN_PATH = "/connect/token"
+TOKEN_PATH, AUTHORIZE_PATH = "/connect/token", "/connect/authorize"
 CLIENT_ID, CLIENT_SECRET = "reports", "fake-client-secret"
 USERNAME, PASSWORD = "ada", "fake-password"
 REDIRECT_URI = "http://127.0.0.1:4711/callback"
@@ -59,7 +60,8 @@ class Client(ClientMixin):
         return ""
 
     def check_redirect_uri(self, redirect_uri: str) -> bool:
-        return redirect_uri == REDIRECT_URI
+        # A loopback address counts without its port (RFC 8252 section 7.3).
+        return re.fullmatch(r"http://127\.0\.0\.1(:[0-9]+)?/callback", redirect_uri) is not None
 
     def check_client_secret(self, client_secret: str) -> bool:
         return secrets.compare_digest(client_secret, CLIENT_SECRET)
@@ -202,11 +204,13 @@ def create_app(lifetime: int, rotating_lifetime: int) -> Flask:
     protected = ResourceProtector()
     protected.register_token_validator(Validator())
 
-    @app.get("/connect/authorize")
+    @app.get(AUTHORIZE_PATH)
     def authorize() -> Response:
         with acting:
+            consent = server.get_consent_grant(end_user=world.person)
+            agrees = request.user_agent.string != "declines"
             found: Response = server.create_authorization_response(
-                grant=server.get_consent_grant(end_user=world.person), grant_user=world.person
+                grant=consent, grant_user=world.person if agrees else None
             )
             return found
 
@@ -259,7 +263,7 @@ class ForeignServer:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        status, body, location = self.ask("GET", f"/connect/authorize?{urlencode(query)}")
+        status, body, location = self.ask("GET", f"{AUTHORIZE_PATH}?{urlencode(query)}")
         assert status == 302, body
         return parse_qs(urlsplit(location).query)["code"][0], verifier
 

@@ -7,12 +7,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from urllib.parse import parse_qs, urlencode, urlsplit
 
+import httpx
 import trio
 
 from pmcredd import server, wire
 from pmcredd.driver import Driver
 from pmcredd.listening import close_listener, open_listener
+from pmcredd.login import Logins
 from pmcredd.profiles import Profile
 from pmcredd.secret import Secret
 from pmcredd.verbs import Verbs
@@ -47,6 +50,38 @@ class Watcher:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class BrowserLogin:
+    """A login that waits for its browser: the client that asked, and what it was told first."""
+
+    client: Watcher
+    begun: Block
+
+    @property
+    def id(self) -> str:
+        return self.begun["login"]
+
+    @property
+    def state(self) -> str:
+        (state,) = parse_qs(urlsplit(self.begun["authorize_url"]).query)["state"]
+        return state
+
+    def redirect(self, **fields: str) -> str:
+        """Give the address to which the server sends the browser."""
+        return f"{self.begun['redirect_uri']}?{urlencode({'state': self.state, **fields})}"
+
+    async def browse(self, **fields: str) -> httpx.Response:
+        """Go there, as the browser does."""
+        async with httpx.AsyncClient(trust_env=False) as browser:
+            return await browser.get(self.redirect(**fields))
+
+    async def end(self) -> Block:
+        """Read the last block."""
+        (last,) = await self.client.next()
+        assert await self.client.next() == []
+        return last
+
+
 @dataclass
 class House:
     """A keeper that is watched, and its socket."""
@@ -77,6 +112,13 @@ class House:
         """Watch as one client does."""
         return Watcher(await self.connect(line))
 
+    async def log_in(self, line: bytes) -> "BrowserLogin":
+        """Begin a login in a browser."""
+        client = await self.watch(line)
+        (begun,) = await client.next()
+        assert begun["event"] == "begun", begun
+        return BrowserLogin(client, begun)
+
     async def now(self, name: str = "prod") -> str:
         """Give the fingerprint of a profile's token."""
         return Secret(await self.world.get(name)).fingerprint()
@@ -104,9 +146,11 @@ async def house(upstream: Server | None = None, *names: str, more: Sequence[Prof
         async with keeping(Path(directory), *profiles, *more, server=upstream) as world:
             seen = Watching(world.keeper, world.keeper._driver, world.clock)
             stop = trio.Event()
-            verbs = Verbs(world.keeper, seen, clock=world.clock, stop=stop.set, started=0.0, notice=None)
+            logins = Logins(world.keeper, world.keeper._driver, world.clock)
+            verbs = Verbs(world.keeper, seen, logins, clock=world.clock, stop=stop.set, started=0.0, notice=None)
             serve = partial(server.serve, listener.socket, verbs.answer, ready=verbs.ready, uid=os.geteuid())
             async with trio.open_nursery() as nursery:
+                await nursery.start(logins.run)
                 await nursery.start(serve)
                 for each in profiles:
                     await world.get(each.name)
