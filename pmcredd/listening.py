@@ -1,4 +1,7 @@
-"""The daemon's listening socket: opened so that only this user can reach it, taken away without harm to the next."""
+"""The daemon's listening socket: opened so that only this user can reach it, taken away without harm to the next.
+
+It may also come from systemd, which opened it before us and keeps it when we are gone.
+"""
 
 import contextlib
 import fcntl
@@ -7,6 +10,10 @@ import socket
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+
+SOCKET_UNIT = "pmcredd.socket"  # FileDescriptorName= of the socket that is handed over
+_MEND_UNIT = f"systemctl --user edit {SOCKET_UNIT}, then: systemctl --user restart {SOCKET_UNIT}"
+_HEARING_SECONDS = 1.0  # for a client to say what it wants, before it is turned away
 
 
 class SocketProblem(Exception):
@@ -20,13 +27,15 @@ class SocketProblem(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening socket and what is needed to take it away again without harming a successor's."""
+    """A listening socket and what is needed to take it away again without harming a successor's.
+
+    `file` is the device and inode of its file, or None if systemd made it: then it stays where it is.
+    """
 
     socket: socket.socket
     path: Path
     lock: int
-    device: int
-    inode: int
+    file: tuple[int, int] | None
 
 
 def open_listener(path: Path) -> Listener:
@@ -58,15 +67,82 @@ def open_listener(path: Path) -> Listener:
             why = getattr(failed, "strerror", None) or str(failed)
             raise SocketProblem(f"cannot listen on {path}: {why}", "set PMCRED_SOCKET to another path") from None
         undo.pop_all()
-        return Listener(listening, path, lock, made.st_dev, made.st_ino)
+        return Listener(listening, path, lock, (made.st_dev, made.st_ino))
+
+
+def inherited_path(descriptor: int) -> Path:
+    """Give the path of a listening socket that systemd has handed over.
+
+    Raises:
+        SocketProblem: it is not what the unit should have made.
+
+    """
+    wrong = f"the socket that systemd handed over as {SOCKET_UNIT} "
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as found:
+            if found.family != socket.AF_UNIX or found.type != socket.SOCK_STREAM:
+                raise SocketProblem(f"{wrong}is not a Unix stream socket (ListenStream= and a path)", _MEND_UNIT)
+            if not found.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                raise SocketProblem(f"{wrong}does not listen (Accept=no is what it takes)", _MEND_UNIT)
+            path = found.getsockname()
+    except OSError as failed:
+        raise SocketProblem(f"{wrong}is no socket: {failed.strerror}", _MEND_UNIT) from None
+    if not isinstance(path, str) or not path.startswith("/"):
+        raise SocketProblem(f"{wrong}has no path: in the abstract namespace every user could reach it", _MEND_UNIT)
+    return Path(path)
+
+
+def inherit_listener(descriptor: int) -> Listener:
+    """Take a listening socket that systemd has opened; the descriptor is the listener's from then on.
+
+    It has to be as closed to others as one of our own, and nobody else may serve beside it.
+
+    Raises:
+        SocketProblem: with the command that mends it.
+
+    """
+    path = inherited_path(descriptor)
+    try:
+        _check_private(path.parent)
+        file = os.lstat(path)
+        if not stat.S_ISSOCK(file.st_mode):
+            raise SocketProblem(f"{path} is no longer the socket that systemd made", _MEND_UNIT)
+        if file.st_uid != os.geteuid() or file.st_mode & 0o177:
+            mode = stat.S_IMODE(file.st_mode)
+            raise SocketProblem(
+                f"the socket {path} of {SOCKET_UNIT} is not ours alone (mode {mode:04o}, uid {file.st_uid})",
+                f"set SocketMode=0600: {_MEND_UNIT}",
+            )
+        lock = _lock(path)
+    except OSError as failed:
+        raise SocketProblem(f"cannot take {path} over from systemd: {failed.strerror}", _MEND_UNIT) from None
+    listening = socket.socket(fileno=descriptor)
+    listening.settimeout(0)
+    return Listener(listening, path, lock, None)
+
+
+def turn_away(descriptor: int, answer: bytes) -> None:
+    """Give everybody who waits at an inherited socket the same answer: why there will be no other.
+
+    Whom we left waiting would make systemd start us again at once, over and over.
+    """
+    with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as listening:
+        listening.settimeout(0)
+        while True:
+            client, _ = listening.accept()
+            with contextlib.suppress(OSError), client:
+                client.settimeout(_HEARING_SECONDS)
+                client.recv(65536)  # who is cut off in the middle of its request does not look for an answer
+                client.sendall(answer)
 
 
 def close_listener(listener: Listener) -> None:
     """Stop listening; take the socket away if it is still the one that was made, then let the lock go."""
-    with contextlib.suppress(OSError):
-        found = os.lstat(listener.path)
-        if (found.st_dev, found.st_ino) == (listener.device, listener.inode):
-            listener.path.unlink()
+    if listener.file is not None:
+        with contextlib.suppress(OSError):
+            found = os.lstat(listener.path)
+            if (found.st_dev, found.st_ino) == listener.file:
+                listener.path.unlink()
     listener.socket.close()
     # The file stays: a daemon that is just opening it must not end up with a lock on a file nobody else finds.
     os.close(listener.lock)
@@ -76,6 +152,10 @@ def _private_directory(directory: Path) -> None:
     for missing in reversed([place for place in (directory, *directory.parents) if not os.path.lexists(place)]):
         with contextlib.suppress(FileExistsError):
             os.mkdir(missing, 0o700)
+    _check_private(directory)
+
+
+def _check_private(directory: Path) -> None:
     found = os.lstat(directory)
     elsewhere = "or set PMCRED_SOCKET to a path in a directory of its own"
     if not stat.S_ISDIR(found.st_mode):
