@@ -14,6 +14,7 @@ import trio
 from pmcredd import config_files, listening, paths, process, reminding, server, systemd, wire
 from pmcredd.announcing import Announcing
 from pmcredd.engine import Engine, open_engine, state_directory
+from pmcredd.events import Events
 from pmcredd.keeper import Keeper
 from pmcredd.login import Logins
 from pmcredd.profiles import BadConfig, Config
@@ -155,7 +156,10 @@ async def _run(config: Config, environ: Mapping[str, str], manager: systemd.Mana
                     listener = listening.open_listener(socket_path)
                 else:
                     listener = listening.inherit_listener(inherited)
-                await _keep_and_serve(engine, listener, lock, manager)
+                events = Events(
+                    engine.keeper, engine.driver, engine.clock, environ=environ, socket=os.fspath(listener.path)
+                )
+                await _keep_and_serve(engine, listener, lock, manager, events)
         finally:
             lock.release()
     except (StateProblem, StoreProblem, listening.SocketProblem) as problem:
@@ -193,13 +197,14 @@ def _turn_away(manager: systemd.Manager, code: wire.Code, message: str, hint: st
 
 
 async def _keep_and_serve(
-    engine: Engine, listener: listening.Listener, lock: StateLock, manager: systemd.Manager
+    engine: Engine, listener: listening.Listener, lock: StateLock, manager: systemd.Manager, events: Events
 ) -> None:
     """Keep the tokens, and answer until we are told to stop. Requests under way are finished after the last answer."""
     async with trio.open_nursery() as nursery:
         try:
+            await nursery.start(events.run)
             await nursery.start(engine.keeper.run)
-            await _serve(engine, listener, manager)
+            await _serve(engine, listener, manager, events)
         finally:
             # Before the rest is finished: nobody is to wait at a door that stays shut.
             listening.close_listener(listener)
@@ -207,7 +212,7 @@ async def _keep_and_serve(
             nursery.cancel_scope.cancel()
 
 
-async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.Manager) -> None:
+async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.Manager, events: Events) -> None:
     keeper, stop = engine.keeper, trio.Event()
     announcing = Announcing(manager, keeper, engine.driver)
     watching = Watching(keeper, engine.driver, engine.clock)
@@ -227,7 +232,7 @@ async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.
         if not count:
             log.info("there is no profile yet: pmcred init makes one")
         nursery.start_soon(_preload_later)
-        nursery.start_soon(reminding.remind, keeper)
+        nursery.start_soon(reminding.remind, keeper, events.expiring)
         await stop.wait()
         manager.stopping("leaving; requests under way are finished first")
         log.info("leaving; requests under way are finished first")

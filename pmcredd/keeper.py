@@ -16,7 +16,7 @@ from pmcredd.driver import Driver, Row
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
 from pmcredd.life import Asked, Life, LoggedIn, LoggedOut, Probed, Problem, Rejected, Renewal, Retry, User
-from pmcredd.profiles import BadConfig, Config, Profile
+from pmcredd.profiles import BadConfig, Config, Profile, Settings
 from pmcredd.rows import Rows
 from pmcredd.secret_reader import SecretReader
 from pmcredd.secret_sources import SecretUnavailable
@@ -115,6 +115,11 @@ class Keeper:
             self._driver.tell(row)
 
     # --- questions ------------------------------------------------------------------------------------------------
+
+    @property
+    def settings(self) -> Settings:
+        """Give the [daemon] table as it was read last; of a reload only `on_event` takes effect at once."""
+        return self._config.settings
 
     def profiles(self) -> tuple[Profile, ...]:
         """Give all profiles, by name."""
@@ -342,7 +347,7 @@ class Keeper:
             self._reader.withhold = profiles.secret_variables(config.profiles.values())
             report = await self._rows.follow(config)
             await self._rows.park(config)
-            if config.settings != self._config.settings:
+            if replace(config.settings, on_event={}) != replace(self._config.settings, on_event={}):
                 note = "the [daemon] table changed: it takes effect when pmcredd is started again"
                 report = replace(report, warnings=(*report.warnings, note))
             self._config = config

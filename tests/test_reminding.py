@@ -13,6 +13,7 @@ from support.lives import WALL, profile
 from pmcredd import reminding
 from pmcredd.profiles import Grant, LiteralSecret, Profile
 from pmcredd.secret import Secret
+from pmcredd.telling import Status
 
 DAY = 86_400.0
 
@@ -24,6 +25,10 @@ def personal(name: str, ends: float) -> Profile:
     return profile(name, grant=Grant.PERSONAL_ACCESS_TOKEN, token=token, client_secret=None, password=None)
 
 
+def nobody_else(_status: Status) -> None:
+    """Nobody else is told."""
+
+
 async def test_each_token_is_told_once(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -33,14 +38,14 @@ async def test_each_token_is_told_once(
         await world.get("soon")
         await world.get("later")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(reminding.remind, world.keeper)
+            nursery.start_soon(reminding.remind, world.keeper, nobody_else)
             await trio.sleep(5.9 * DAY)
             assert caplog.records == []
             await trio.sleep(0.2 * DAY)
             nursery.cancel_scope.cancel()
         assert len(caplog.records) == 1
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(reminding.remind, world.keeper)
+            nursery.start_soon(reminding.remind, world.keeper, nobody_else)
             await trio.sleep(3 * DAY)
             nursery.cancel_scope.cancel()
     first, second = [record.getMessage() for record in caplog.records]
