@@ -452,8 +452,8 @@ ROWS = [
         Meaning.BAD_CLIENT,
         profile=CODE,
         grant_type=EXCHANGE,
-        mend="the browser was let in, so client_id is right: in Admin > Auth Clients the client needs the Authorization "
-        "Code box ticked and no other (use one client for each grant); if that is so, check client_secret: pmcred",
+        mend="the browser was let in, so client_id is right: in Admin > Auth Clients the client needs the "
+        "Authorization Code box ticked and no other (use one client for each grant); if that is so, check",
     ),
     _row(
         "Delete client: refresh => 401 invalid_client",
