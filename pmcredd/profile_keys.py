@@ -45,7 +45,8 @@ class Key:
     """One key: `example` is its value as TOML; `default` is what holds where it is left out, for people.
 
     `needed_by` and `used_by` are grants, `generations` those of ProcessMaker; `choices` belongs to Kind.CHOICE.
-    `shared` keys may stand in [defaults]: neither secrets nor what says who a profile is.
+    `shared` keys may stand in [defaults]: neither secrets nor what says who a profile is. `limits` tells why not every
+    profile can use a key, where that is not plain.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Key:
     generations: frozenset[int] = BOTH
     choices: tuple[str | int, ...] = ()
     shared: bool = False
+    limits: str = ""
 
 
 def _table(*keys: Key) -> Mapping[str, Key]:
@@ -133,6 +135,16 @@ PROFILE_KEYS = _table(
         '"integration"',
         needed_by=frozenset({Grant.PASSWORD}),
         used_by=frozenset({Grant.PASSWORD}),
+    ),
+    Key(
+        "expect_user",
+        Kind.TEXT,
+        "Whose token it must be: a username, or the id of a user; a token of anybody else is refused.",
+        '"integration"',
+        default="whoever logs in",
+        used_by=EVERY_GRANT - {Grant.CLIENT_CREDENTIALS},
+        generations=frozenset({4}),
+        limits="only a token of ProcessMaker 4 tells whose it is, and none of client_credentials has a user",
     ),
     Key(
         "password",

@@ -317,12 +317,12 @@ class _Reader:
     def _unused(self, file: SourceFile, name: str, key: Key, grant: Grant, generation: int) -> None:
         if generation not in key.generations:
             (other,) = key.generations
-            wrong = f"ProcessMaker {generation} has no such thing"
+            wrong = key.limits or f"ProcessMaker {generation} has no such thing"
             return self._wrong(file, name, key.name, wrong, f"remove it, or write generation = {other}")
         mend = "remove it"
         if len(key.used_by) == 1:
             mend += f', or write grant = "{next(iter(key.used_by))}"'
-        return self._wrong(file, name, key.name, f'the grant "{grant}" does not use it', mend)
+        return self._wrong(file, name, key.name, key.limits or f'the grant "{grant}" does not use it', mend)
 
     def _missing(self, file: SourceFile, name: str, key: Key, table: _Table, grant: Grant | None = None) -> None:
         if any(other not in PROFILE_KEYS and closest(other, PROFILE_KEYS) == key.name for other in table):

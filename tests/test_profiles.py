@@ -505,6 +505,26 @@ def test_only_a_browser_login_has_a_redirect_uri() -> None:
     assert 'the grant "password" does not use it' in str(mistake)
 
 
+@pytest.mark.parametrize("grant", [PASSWORD, TOKEN, CODE], ids=["password", "token", "code"])
+@pytest.mark.parametrize("user", ["7", "a.smith"])
+def test_a_profile_may_say_whose_its_token_must_be(grant: str, user: str) -> None:
+    """By id or by name, for each grant whose token has a user."""
+    assert config(f'[profiles.x]\n{grant}expect_user = "{user}"\n').profiles["x"].expect_user == user
+
+
+@pytest.mark.parametrize(
+    "grant",
+    [PASSWORD + 'generation = 3\nworkspace = "w"\n', CLIENT_CREDENTIALS],
+    ids=["ProcessMaker 3", "client_credentials"],
+)
+def test_where_no_token_tells_its_user_none_can_be_expected(grant: str) -> None:
+    """It could never be checked, so it is a mistake, and says why."""
+    (mistake,) = mistakes(f'[profiles.x]\n{grant}expect_user = "7"\n')
+    assert mistake.key == "expect_user"
+    assert "only a token of ProcessMaker 4 tells whose it is, and none of client_credentials has a user" in str(mistake)
+    assert "remove it" in str(mistake)
+
+
 # Wrong files
 
 
@@ -573,7 +593,7 @@ def test_only_a_browser_login_has_a_redirect_uri() -> None:
         (f"{TOKEN}xyzzy = 1\n", "xyzzy", "unknown key; remove it; the keys are url, grant"),
         (f'{TOKEN}"a\\nb" = 1\n', "'a\\nb'", "unknown key"),
         (f"{TOKEN}[profiles.x.y]\nz = 1\n", "y", '[profiles."x.y"]'),
-        *((f'{TOKEN}{later} = "1"\n', later, "unknown key") for later in ("expect_user", "bridge")),
+        *((f'{TOKEN}{later} = "1"\n', later, "unknown key") for later in ("bridge",)),
         # secrets
         (token("42"), "token", "a string or a table that names its source, not an integer"),
         (token('["pass"]'), "token", "not an array; write token = { file ="),
@@ -849,7 +869,11 @@ def test_the_documentation_tells_who_uses_a_key() -> None:
     """Its table says of each key whether [defaults] may have it, and which grants use it."""
     rows = dict(re.findall(r"^\| `([a-z_]+)` \|(.*)\|$", DOCS.read_text().split("## Secrets")[0], re.MULTILINE))
     assert set(rows) == set(PROFILE_KEYS)
-    words = {frozenset(Grant): "all", frozenset(Grant) - {Grant.PERSONAL_ACCESS_TOKEN}: "OAuth"}
+    words = {
+        frozenset(Grant): "all",
+        frozenset(Grant) - {Grant.PERSONAL_ACCESS_TOKEN}: "OAuth",
+        frozenset(Grant) - {Grant.CLIENT_CREDENTIALS}: "all but `client_credentials`",
+    }
     for name, row in rows.items():
         value, grants, shared = (cell.strip() for cell in row.split("|"))
         key = PROFILE_KEYS[name]
