@@ -145,14 +145,6 @@ class TestRoutes:
         assert (answer.status_code, answer.text) == (200, "Refreshed.")
         assert answer.headers["content-type"].startswith("text/html")
 
-    @pytest.mark.parametrize("path", ["/oauth/authorize", "/workflow/oauth2/authorize"])
-    async def test_the_login_page_is_announced_as_missing(self, path: str) -> None:
-        """It says what to use instead."""
-        async with sandbox_without_sockets(box()) as client:
-            answer = await client.get(path)
-        assert answer.status_code == 501
-        assert "password grant" in answer.text
-
     async def test_the_login_page_is_a_page_and_other_posts_find_nothing(self) -> None:
         """Whoever follows the redirect gets 200 with HTML."""
         async with sandbox_without_sockets(box()) as client:

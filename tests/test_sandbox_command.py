@@ -21,8 +21,8 @@ from pmcredd.profile_reader import read_config
 from pmcredd.profiles import SourceFile
 from pmcredd.sandbox import command
 from pmcredd.sandbox.faults import Fault
-from pmcredd.sandbox.greeting import READY, greeting, profiles_toml, ready_line
-from pmcredd.sandbox.instances import PASSWORD, Sandbox
+from pmcredd.sandbox.greeting import READY, greeting, login_toml, profiles_toml, ready_line
+from pmcredd.sandbox.instances import CODE, FIXED_CALLBACK, PASSWORD, PM3_CLIENT, Sandbox
 from pmcredd.sandbox.settings import Settings
 
 COMMAND = [sys.executable, "-P", "-m", "pmcredd.sandbox"]
@@ -126,18 +126,34 @@ class TestGreeting:
         assert (four["client_id"], four["client_secret"], four["grant"]) == ("2", PASSWORD.secret, "password")
         assert (three["generation"], three["workspace"]) == (3, "sales")
 
-    def test_the_daemon_takes_the_profiles_as_they_are(self) -> None:
+    @pytest.mark.parametrize("version", ["4.1", "4.15"])
+    def test_the_daemon_takes_the_profiles_as_they_are(self, version: str) -> None:
         """Not one mistake or warning in them."""
-        text = profiles_toml("http://127.0.0.1:4711", Sandbox(Settings()))
+        sandbox = Sandbox(Settings(version=version))
+        text = profiles_toml("http://127.0.0.1:4711", sandbox) + login_toml("http://127.0.0.1:4711", sandbox)
         config = read_config([SourceFile("/p/profiles.d/sandbox.toml", text, 0o600, ours=True)], home="/h")
-        assert set(config.profiles) == {"sandbox", "sandbox3"}
+        assert set(config.profiles) == {"sandbox", "sandbox3", "sandbox-login", "sandbox3-login"}
         assert not config.warnings
+
+    @pytest.mark.parametrize(("version", "port"), [("4.1", "fixed"), ("4.15", "any")])
+    def test_the_profiles_that_log_in_have_a_redirect_uri_that_is_registered(self, version: str, port: str) -> None:
+        """Where the port counts, it is fixed: it does at ProcessMaker 3, and at 4 before 4.3."""
+        sandbox = Sandbox(Settings(version=version))
+        profiles = tomllib.loads(login_toml("http://127.0.0.1:4711", sandbox))["profiles"]
+        fixed = FIXED_CALLBACK if port == "fixed" else None
+        assert profiles["sandbox-login"].get("redirect_uri") == fixed
+        assert profiles["sandbox3-login"]["redirect_uri"] == FIXED_CALLBACK
+        assert fixed is None or fixed in sandbox.pm4.clients[CODE.id].redirect.split(",")
+        assert FIXED_CALLBACK in PM3_CLIENT.redirect.split(" ")
 
     def test_it_tells_all_there_is(self) -> None:
         """Users, clients, endpoints, the switch and the profiles."""
         url = "http://127.0.0.1:4711"
         text = greeting(url, Sandbox(Settings()))
-        for part in ("demo / demo-password", "other / other-password", PASSWORD.secret, f"{url}/_sandbox/revoke"):
+        pages = (f"{url}/oauth/authorize", f"{url}/logout", f"{url}/workflow/oauth2/authorize")
+        people = ("demo / demo-password", "other / other-password")
+        clients = (PASSWORD.secret, CODE.secret, "redirect URI http://127.0.0.1/callback", "[profiles.sandbox-login]")
+        for part in (*people, *clients, *pages, f"{url}/_sandbox/revoke"):
             assert part in text
         assert profiles_toml(url, Sandbox(Settings())) in text
 

@@ -214,6 +214,64 @@ class TestCode:
         assert told in answer.json()["error"]
 
 
+class TestClients:
+    async def test_another_redirect_uri_holds_at_once(self) -> None:
+        """As an administrator edits it; no secret is shown, and each generation has its own way to list several."""
+        state = box()
+        fixed = "http://127.0.0.1:4242/callback"
+        for client_id in ("3", PM3_CLIENT.id):
+            told = (await tell(state, "clients", {"client_id": client_id, "redirect": fixed})).json()
+            assert {row["redirect"] for row in told if row["client_id"] == client_id} == {fixed}
+            order = {"client_id": client_id, "username": "demo", "redirect_uri": fixed}
+            assert (await tell(state, "code", order)).status_code == 200
+            assert (await tell(state, "code", {**order, "redirect_uri": "http://127.0.0.1/other"})).status_code == 400
+        listed = await tell(state, "clients", method="GET")
+        assert [row["generation"] for row in listed.json()] == [4] * 5 + [3] * 2
+        assert "secret" not in listed.text
+
+    @pytest.mark.parametrize(
+        ("order", "told"),
+        [
+            (None, "send JSON"),
+            ({"client_id": "3"}, "send JSON"),
+            ({"client_id": 3, "redirect": "x"}, "send JSON"),
+            ({"client_id": "3", "redirect": "x", "secret": "y"}, "send JSON"),
+            ({"client_id": "99", "redirect": "x"}, "no such client"),
+        ],
+    )
+    async def test_an_order_that_cannot_be_filled(self, order: object, told: str) -> None:
+        """400 says why, and nothing changes."""
+        state = box()
+        answer = await tell(state, "clients", order)
+        assert (answer.status_code, told in answer.json()["error"]) == (400, True)
+        assert state.pm4.clients["3"] == CODE
+
+
+class TestSession:
+    async def test_in_and_out_without_a_password(self) -> None:
+        """At both generations, in the browser that asks and in no other."""
+        async with sandbox_without_sockets(box()) as client:
+            nobody = {"4": None, "3": None}
+            assert (await client.get("/_sandbox/session")).json() == nobody
+            for username in ("other", "demo", None):
+                told = {"4": username, "3": username}
+                assert (await client.post("/_sandbox/session", json={"username": username})).json() == told
+                assert (await client.get("/_sandbox/session")).json() == told
+            await client.post("/_sandbox/session", json={"username": "demo"})
+            cookies = dict(client.cookies)
+            assert set(cookies) == {"processmaker_session", "PHPSESSID"}
+            client.cookies.clear()
+            assert (await client.get("/_sandbox/session")).json() == nobody
+
+    @pytest.mark.parametrize("order", [None, {}, {"username": 5}, {"username": "x"}, {"username": "demo", "a": 1}])
+    async def test_an_order_that_cannot_be_filled(self, order: object) -> None:
+        """400, and whoever is logged in stays."""
+        async with sandbox_without_sockets(box()) as client:
+            await client.post("/_sandbox/session", json={"username": "demo"})
+            assert (await client.post("/_sandbox/session", json=order)).status_code == 400
+            assert (await client.get("/_sandbox/session")).json() == {"4": "demo", "3": "demo"}
+
+
 class TestLog:
     async def test_it_is_read_on_from_the_last_seq(self) -> None:
         """Pages of a thousand unless another limit is given, of ten thousand at most."""

@@ -8,7 +8,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from pmcredd.sandbox import api, mishap, passport, pm3, switches
+from pmcredd.sandbox import api, authorize, mishap, passport, pm3, pm3_authorize, switches
 from pmcredd.sandbox.faults import Ending, Target
 from pmcredd.sandbox.hang_up import HangUp
 from pmcredd.sandbox.inbound import Inbound, Reply, html_reply
@@ -56,8 +56,11 @@ def create_app(sandbox: Sandbox) -> Starlette:
             return HangUp(reply)
         response = Response(reply.body, reply.status)
         for name, value in reply.headers:
-            response.headers[name] = value
+            response.headers.append(name, value)
         return response
+
+    def page(path: str, answer: Answer) -> Route:
+        return route(path, lambda state, request, _: answer(state, request))
 
     def broken(request: Request, _: Exception) -> Response:
         return send(api.server_error(_without_body(request)), Ending.WHOLE)
@@ -65,9 +68,14 @@ def create_app(sandbox: Sandbox) -> Starlette:
     routes = [
         route("/oauth/token", _token),
         route("/oauth/token/refresh", _not_a_refresh),
-        route("/oauth/authorize", _authorize),
+        page("/oauth/authorize", authorize.authorize),
+        page("/login", authorize.login),
+        page("/logout", authorize.logout),
         route("/{workspace}/oauth2/token", _pm3_token),
         route("/{workspace}/oauth2/authorize", _pm3_authorize),
+        route("/sys{workspace}/{language}/{skin}/login/login", _pm3_login),
+        route("/{workspace}/oauth2/{token}", _pm3_end_token),
+        route("/{workspace}/oauth2/{token}/expire", _pm3_end_token),
         route("/api/1.0/{path:path}", _api),
         switch("revoke", "POST", switches.revoke),
         switch("log", "GET", switches.see_log),
@@ -77,7 +85,11 @@ def create_app(sandbox: Sandbox) -> Starlette:
         switch("settings", "GET", switches.see_settings),
         switch("settings", "POST", switches.change_settings),
         switch("code", "POST", switches.issue_code),
-        route("/{path:path}", _web),
+        switch("clients", "GET", switches.see_clients),
+        switch("clients", "POST", switches.change_client),
+        switch("session", "GET", switches.see_session),
+        switch("session", "POST", switches.change_session),
+        page("/{path:path}", authorize.elsewhere),
     ]
     app = Starlette(routes=routes, exception_handlers={Exception: broken})
     app.router.redirect_slashes = False
@@ -130,11 +142,6 @@ def _not_a_refresh(_: Sandbox, request: Inbound, __: dict[str, str]) -> Reply:
     return Reply(200, (("content-type", "text/html; charset=UTF-8"), *passport.TENANT), b"Refreshed.")
 
 
-def _authorize(_: Sandbox, __: Inbound, ___: dict[str, str]) -> Reply:
-    note = b"The sandbox has no login page yet: use the password grant, or a personal access token.\n"
-    return Reply(501, (("content-type", "text/plain; charset=UTF-8"),), note)
-
-
 def _api(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Door:
     first, _, rest = parameters["path"].partition("/")
     three = first == sandbox.settings.workspace
@@ -149,14 +156,6 @@ def _api(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Door
         return api.answer(sandbox.pm4, sandbox.dialect, request, parameters["path"]), None
 
     return Door(Target.API, describe, act)
-
-
-def _web(_: Sandbox, request: Inbound, __: dict[str, str]) -> Reply:
-    if request.path == "/login":
-        return html_reply(200, "Log in").plus(*passport.TENANT)
-    if request.method in {"GET", "HEAD"}:
-        return passport.to_login()
-    return html_reply(404, "Not Found").plus(*passport.TENANT)
 
 
 # -- ProcessMaker 3
@@ -175,4 +174,21 @@ def _pm3_token(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -
 def _pm3_authorize(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Reply:
     if parameters["workspace"] != sandbox.settings.workspace:
         return pm3.not_found()
-    return _authorize(sandbox, request, parameters)
+    return pm3_authorize.authorize(sandbox, request)
+
+
+def _pm3_login(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Reply:
+    if parameters["workspace"] != sandbox.settings.workspace:
+        return pm3.not_found()
+    return pm3_authorize.login(sandbox, request)
+
+
+def _pm3_end_token(sandbox: Sandbox, request: Inbound, parameters: dict[str, str]) -> Door | Reply:
+    if parameters["workspace"] != sandbox.settings.workspace:
+        return pm3.not_found()
+    token, expire = parameters["token"], request.path.endswith("/expire")
+    return Door(
+        Target.API,
+        describe=lambda: recognise_bearer(3, sandbox.pm3, token),
+        act=lambda: (pm3.end_token(sandbox.pm3, request, token, expire=expire), None),
+    )

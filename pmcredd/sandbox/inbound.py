@@ -46,6 +46,22 @@ class Inbound:
         """Decode the body as it looks behind Laravel's TrimStrings and ConvertEmptyStringsToNull."""
         return {name: _laravel(name, value) for name, value in self.fields().items()}
 
+    def query_fields(self) -> Fields:
+        """Decode the query."""
+        return _form(self.query)
+
+    def laravel_query(self) -> Fields:
+        """Decode the query as it looks behind Laravel's TrimStrings and ConvertEmptyStringsToNull."""
+        return {name: _laravel(name, value) for name, value in self.query_fields().items()}
+
+    def cookie(self, name: str) -> str:
+        """Give a cookie's value (RFC 6265 section 4.2.1), "" where it is absent."""
+        for pair in self.header("cookie").split(";"):
+            found, _, value = pair.strip().partition("=")
+            if found == name:
+                return value
+        return ""
+
     def basic(self, *, any_case: bool) -> tuple[str, str] | None:
         """Read HTTP Basic credentials, not URL-decoded; the scheme is "Basic " exactly unless `any_case`."""
         value = self.header("authorization")

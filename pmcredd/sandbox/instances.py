@@ -10,6 +10,7 @@ from pmcredd.sandbox.faults import Faults
 from pmcredd.sandbox.journal import Journal
 from pmcredd.sandbox.mint import Entropy, OpaqueMint, PassportMint
 from pmcredd.sandbox.passport import dialect
+from pmcredd.sandbox.sessions import Sessions
 from pmcredd.sandbox.settings import Settings
 from pmcredd.sandbox.throttle import Throttle
 from pmcredd.sandbox.world import PASSPORT_RULES, PM3_RULES, Client, Rules, User, World
@@ -19,6 +20,7 @@ USERS: Final = (
     User(2, "other", "other-password", "Otis", "Other"),
 )
 LOOPBACK_CALLBACK: Final = "http://127.0.0.1/callback"
+FIXED_CALLBACK: Final = "http://127.0.0.1:8914/callback"  # for servers that compare the port, too
 
 
 def fake_secret(word: str) -> str:
@@ -30,11 +32,18 @@ PERSONAL: Final = Client("1", "Personal access", fake_secret("personal"), person
 PASSWORD: Final = Client("2", "Password grant", fake_secret("password"), password=True)
 CODE: Final = Client("3", "Authorization code", fake_secret("code"), redirect=LOOPBACK_CALLBACK)
 CREDENTIALS: Final = Client("4", "Client credentials", fake_secret("credentials"))
-CLIENTS: Final = (PERSONAL, PASSWORD, CODE, CREDENTIALS)
+# Looks well set up, and logs people in; only then nothing can be had for the code.
+MIXED: Final = Client(
+    "5", "Authorization code and password (a trap)", fake_secret("mixed"), redirect=LOOPBACK_CALLBACK, password=True
+)
+CLIENTS: Final = (PERSONAL, PASSWORD, CODE, CREDENTIALS, MIXED)
 
 # ProcessMaker 3 makes ids of 32 capitals.
 PM3_CLIENT: Final = Client(
-    "SANDBOXAPPLICATIONFORALLTHEGRANT", "All grants", fake_secret("pm3"), redirect=LOOPBACK_CALLBACK
+    "SANDBOXAPPLICATIONFORALLTHEGRANT",
+    "All grants",
+    fake_secret("pm3"),
+    redirect=f"{LOOPBACK_CALLBACK} {FIXED_CALLBACK}",
 )
 PM3_LIMITED: Final = Client(
     "SANDBOXAPPLICATIONWITHOUTAPERSON",
@@ -46,7 +55,7 @@ PM3_CLIENTS: Final = (PM3_CLIENT, PM3_LIMITED)
 
 
 class Sandbox:
-    """Both instances, the throttle before the token endpoint of ProcessMaker 4, and the faults and journal of both.
+    """Both instances with their browser sessions, faults and journal, and the throttle before ProcessMaker 4.
 
     `clock` gives the true unix time; `tell` takes each journal line as it is written. ValueError for a release that
     never was.
@@ -73,6 +82,9 @@ class Sandbox:
             clock=self.now,
             entropy=entropy,
         )
+        if not self.dialect.any_loopback_port:
+            for client in (CODE, MIXED):
+                self.pm4.register_redirect(client.id, f"{LOOPBACK_CALLBACK},{FIXED_CALLBACK}")
         self.pm3 = World(
             users=USERS,
             clients=PM3_CLIENTS,
@@ -81,6 +93,9 @@ class Sandbox:
             clock=self.now,
             entropy=entropy,
         )
+        # In one browser, as the real ones: a cookie for each, which all sandboxes on this machine share.
+        self.pm4_sessions = Sessions("processmaker_session", self.now, entropy)
+        self.pm3_sessions = Sessions("PHPSESSID", self.now, entropy)
         self.journal = Journal(clock, tell)  # by the true clock, to be compared with what others saw
         self.faults = Faults(entropy)
         for fault in settings.faults:

@@ -23,7 +23,7 @@ _BAD_GRANT = (
     "or was issued to another client."
 )
 _BAD_SCOPE = "The requested scope is invalid, unknown, or malformed"
-_VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")  # RFC 7636 section 4.1
+VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")  # RFC 7636 section 4.1; a challenge has the same shape (4.2)
 _VERSION = re.compile(r"4\.(\d{1,2})(?:\.(\d{1,2}))?", re.ASCII)
 
 
@@ -42,6 +42,9 @@ class Dialect:
     delete_trap: bool = True  # DELETE of a nameless token answers 500 after revoking it
     names_forbidden_grant: bool = False  # unauthorized_client, where older releases say invalid_client
     client_as_subject: bool = False
+    prompts: bool = True  # Passport 11: `prompt` is heeded, and a request is looked at before the login
+    tells_of_denial: bool = True  # Passport 11: a denial goes to the URI asked for, and says why
+    names_missing_consent: bool = False  # prompt=none fails with login_required, consent_required (OpenID Connect)
 
 
 def dialect(version: str, *, passport_13: bool = False) -> Dialect:
@@ -59,6 +62,8 @@ def dialect(version: str, *, passport_13: bool = False) -> Dialect:
         password_grant=not (minor == 14 and patch < 2),
         downgrade_guard=minor >= 7,
         delete_trap=minor >= 8,
+        prompts=minor >= 8,
+        tells_of_denial=minor >= 8,
     )
     if passport_13:
         found = replace(
@@ -68,17 +73,57 @@ def dialect(version: str, *, passport_13: bool = False) -> Dialect:
             repeats_message=False,
             names_forbidden_grant=True,
             client_as_subject=True,
+            names_missing_consent=True,
         )
     return found
 
 
-class _OAuthError(Exception):
-    def __init__(self, status: int, error: str, description: str, hint: str | None = None) -> None:
+class OAuthError(Exception):
+    """A refusal of league/oauth2-server; with a `redirect_uri` the browser is sent there with it."""
+
+    def __init__(
+        self, status: int, error: str, description: str, hint: str | None = None, *, redirect_uri: str | None = None
+    ) -> None:
         super().__init__(error)
         self.status = status
         self.error = error
         self.description = description
         self.hint = hint
+        self.redirect_uri = redirect_uri
+
+    def payload(self, speaks: Dialect) -> dict[str, str]:
+        """What is told about it, in the order in which it is told."""
+        told = {"error": self.error, "error_description": self.description}
+        if self.hint is not None:
+            told["hint"] = self.hint
+        if speaks.repeats_message:
+            told["message"] = self.description
+        return told
+
+
+def bad_request(hint: str) -> OAuthError:
+    """A request that is wrong in itself."""
+    return OAuthError(400, "invalid_request", _BAD_REQUEST, hint)
+
+
+def bad_scope(scope: str, *, redirect_uri: str | None = None) -> OAuthError:
+    """A scope that nobody has defined, or that was not granted."""
+    return OAuthError(400, "invalid_scope", _BAD_SCOPE, f"Check the `{scope}` scope", redirect_uri=redirect_uri)
+
+
+def unknown_client() -> OAuthError:
+    """One refusal for all that can be wrong with a client: id, secret, redirect URI, boxes that are not ticked."""
+    return OAuthError(401, "invalid_client", "Client authentication failed")
+
+
+def unsupported_grant() -> OAuthError:
+    """No grant feels responsible for a request."""
+    return OAuthError(
+        400,
+        "unsupported_grant_type",
+        "The authorization grant type is not supported by the authorization server.",
+        "Check that all required parameters have been provided",
+    )
 
 
 def answer(world: World, speaks: Dialect, request: Inbound) -> tuple[Reply, Note]:
@@ -87,8 +132,8 @@ def answer(world: World, speaks: Dialect, request: Inbound) -> tuple[Reply, Note
     note = recognise(4, world, fields, _client_id(request, fields))
     try:
         issued = _grant(world, speaks, request, fields, note.grant)
-    except _OAuthError as error:
-        return _refusal(error, speaks, request), replace(note, status=error.status, error=error.error)
+    except OAuthError as error:
+        return refusal(error, speaks, request), replace(note, status=error.status, error=error.error)
     body: dict[str, object] = {
         "token_type": "Bearer",
         "expires_in": issued.expires_in,
@@ -152,12 +197,7 @@ def _same_but_port(uri: str, registered: str) -> bool:
 
 def _grant(world: World, speaks: Dialect, request: Inbound, fields: Fields, grant: str) -> Issued:
     if grant == "?" or (grant == "password" and not speaks.password_grant):
-        raise _OAuthError(
-            400,
-            "unsupported_grant_type",
-            "The authorization grant type is not supported by the authorization server.",
-            "Check that all required parameters have been provided",
-        )
+        raise unsupported_grant()
     client = _client(world, speaks, request, fields, grant)
     if grant == "client_credentials":
         return world.issue(client, None, _scopes(fields, ()), refreshable=False)
@@ -184,23 +224,22 @@ def _client(world: World, speaks: Dialect, request: Inbound, fields: Fields, gra
     secret = basic[1] if secret is None and basic is not None else secret
     if secret is not None and not isinstance(secret, str):
         raise _missing("client_secret")
-    wrong = _OAuthError(401, "invalid_client", "Client authentication failed")
     # Client ids are numbers in the database: a JSON number finds one as well as its text does.
     usable = isinstance(client_id, str | int) and not isinstance(client_id, bool)
     client = world.clients.get(str(client_id)) if usable else None
     if client is None or client.secret != secret:
-        raise wrong
+        raise unknown_client()
     if not _may(client, grant):
         if speaks.names_forbidden_grant:
             text = "The authenticated client is not authorized to use this authorization grant type."
-            raise _OAuthError(400, "unauthorized_client", text)
-        raise wrong
+            raise OAuthError(400, "unauthorized_client", text)
+        raise unknown_client()
     redirect_uri = fields.get("redirect_uri")
     if redirect_uri is not None:
         if not isinstance(redirect_uri, str):
             raise _missing("redirect_uri")
         if not redirect_matches(client, redirect_uri, any_loopback_port=speaks.any_loopback_port):
-            raise wrong
+            raise unknown_client()
     return client
 
 
@@ -215,7 +254,7 @@ def _password(world: World, speaks: Dialect, client: Client, fields: Fields) -> 
     username, password = _text(fields, "username"), _text(fields, "password")
     user = world.authenticate(username, password)
     if user is None:
-        raise _OAuthError(*speaks.bad_user, "The user credentials were incorrect.")
+        raise OAuthError(*speaks.bad_user, "The user credentials were incorrect.")
     return world.issue(client, user.id, scopes, refreshable=True)
 
 
@@ -223,11 +262,11 @@ def _refresh(world: World, speaks: Dialect, client: Client, fields: Fields) -> I
     row = world.find_refresh(_text(fields, "refresh_token"))
     problem = _dead(row, client, world.now())
     if row is None or problem is not None:
-        raise _OAuthError(*speaks.dead_refresh, "The refresh token is invalid.", problem)
+        raise OAuthError(*speaks.dead_refresh, "The refresh token is invalid.", problem)
     scopes = _scopes(fields, row.access.scopes)
     for scope in scopes:
         if scope not in row.access.scopes:
-            raise _OAuthError(400, "invalid_scope", _BAD_SCOPE, f"Check the `{scope}` scope")
+            raise bad_scope(scope)
     return world.refresh(row, client, scopes)
 
 
@@ -250,7 +289,7 @@ def _redeem(world: World, speaks: Dialect, client: Client, fields: Fields) -> Is
     if row.redirect_uri is not None and redirect_uri is None:
         raise _missing("redirect_uri")
     if row.redirect_uri != redirect_uri:
-        raise _OAuthError(400, "invalid_request", _BAD_REQUEST, "Invalid redirect URI")
+        raise bad_request("Invalid redirect URI")
     _check_verifier(speaks, row, fields.get("code_verifier"))
     scopes = tuple(scope for scope in row.scopes if scope != "*")  # Passport drops it silently for this grant
     return world.redeem(row, client, scopes)
@@ -266,27 +305,25 @@ def _dead_code(row: Code | None, client: Client, now: float) -> str | None:
     return None if row.client_id == client.id else "Authorization code was not issued to this client"
 
 
-def _bad_code(speaks: Dialect, hint: str | None) -> _OAuthError:
+def _bad_code(speaks: Dialect, hint: str | None) -> OAuthError:
     text = _BAD_REQUEST if speaks.bad_code == "invalid_request" else _BAD_GRANT
-    return _OAuthError(400, speaks.bad_code, text, hint)
+    return OAuthError(400, speaks.bad_code, text, hint)
 
 
 def _check_verifier(speaks: Dialect, row: Code, verifier: object) -> None:
     if row.challenge is None:
         if verifier is not None and speaks.downgrade_guard:
-            hint = "code_verifier received when no code_challenge is present"
-            raise _OAuthError(400, "invalid_request", _BAD_REQUEST, hint)
+            raise bad_request("code_verifier received when no code_challenge is present")
         return
     if verifier is None:
         raise _missing("code_verifier")
-    if not isinstance(verifier, str) or _VERIFIER.fullmatch(verifier) is None:
-        hint = "Code Verifier must follow the specifications of RFC-7636."
-        raise _OAuthError(400, "invalid_request", _BAD_REQUEST, hint)
+    if not isinstance(verifier, str) or VERIFIER.fullmatch(verifier) is None:
+        raise bad_request("Code Verifier must follow the specifications of RFC-7636.")
     if row.method == "S256":
         hashed = hashlib.sha256(verifier.encode()).digest()
         verifier = base64.urlsafe_b64encode(hashed).rstrip(b"=").decode()
     if verifier != row.challenge:
-        raise _OAuthError(400, "invalid_grant", _BAD_GRANT, "Failed to verify `code_verifier`.")
+        raise OAuthError(400, "invalid_grant", _BAD_GRANT, "Failed to verify `code_verifier`.")
 
 
 def _scopes(fields: Fields, default: tuple[str, ...]) -> tuple[str, ...]:
@@ -299,7 +336,7 @@ def _scopes(fields: Fields, default: tuple[str, ...]) -> tuple[str, ...]:
     scopes = tuple(value.split())
     for scope in scopes:
         if scope != "*":
-            raise _OAuthError(400, "invalid_scope", _BAD_SCOPE, f"Check the `{scope}` scope")
+            raise bad_scope(scope)
     return scopes
 
 
@@ -310,19 +347,15 @@ def _text(fields: Fields, name: str) -> str:
     return value
 
 
-def _missing(name: str) -> _OAuthError:
-    return _OAuthError(400, "invalid_request", _BAD_REQUEST, f"Check the `{name}` parameter")
+def _missing(name: str) -> OAuthError:
+    return bad_request(f"Check the `{name}` parameter")
 
 
-def _refusal(error: _OAuthError, speaks: Dialect, request: Inbound) -> Reply:
-    body = {"error": error.error, "error_description": error.description}
-    if error.hint is not None:
-        body["hint"] = error.hint
-    if speaks.repeats_message:
-        body["message"] = error.description
+def refusal(error: OAuthError, speaks: Dialect, request: Inbound) -> Reply:
+    """Tell a refusal as JSON, in a browser too."""
     headers: tuple[tuple[str, str], ...] = ()
     authorization = request.header("authorization")
     if error.error == "invalid_client" and authorization:
         scheme = "Bearer" if authorization.startswith("Bearer") else "Basic"
         headers = (("www-authenticate", f'{scheme} realm="OAuth"'),)
-    return json_reply(error.status, body, headers).plus(*TENANT)
+    return json_reply(error.status, error.payload(speaks), headers).plus(*TENANT)

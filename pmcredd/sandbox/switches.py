@@ -7,8 +7,10 @@ from pmcredd.sandbox.faults import BadFault, parse_fault
 from pmcredd.sandbox.inbound import Inbound, Reply, json_reply
 from pmcredd.sandbox.instances import Sandbox
 from pmcredd.sandbox.passport import redirect_matches
+from pmcredd.sandbox.pm3 import redirect_matches as pm3_redirect_matches
+from pmcredd.sandbox.sessions import Sessions
 from pmcredd.sandbox.settings import changeable, changed
-from pmcredd.sandbox.world import digest
+from pmcredd.sandbox.world import Client, World, digest
 
 PAGE = 1_000  # rows of the log in one answer, unless `limit` asks for others
 _LARGEST_PAGE = 10_000  # half a second of work: nobody else is answered meanwhile
@@ -101,8 +103,7 @@ def issue_code(sandbox: Sandbox, request: Inbound) -> Reply:
     user = next((user for user in world.users.values() if user.username == username), None)
     if client is None or user is None:
         return _wrong(f"no such {'client' if client is None else 'user'}: see what the sandbox printed at its start")
-    any_port = world is sandbox.pm4 and sandbox.dialect.any_loopback_port
-    if redirect_uri is not None and not redirect_matches(client, redirect_uri, any_loopback_port=any_port):
+    if redirect_uri is not None and not _matches(sandbox, client, redirect_uri):
         return _wrong(f"client {client.id} has the redirect_uri {client.redirect or '(none)'}, not {redirect_uri}")
     if method not in ("S256", "plain"):
         return _wrong("code_challenge_method is S256 or plain")
@@ -110,6 +111,71 @@ def issue_code(sandbox: Sandbox, request: Inbound) -> Reply:
         client, user, redirect_uri=redirect_uri, scopes=tuple(scope.split()), challenge=challenge, method=method
     )
     return json_reply(200, {"code": code.reveal()})
+
+
+def see_clients(sandbox: Sandbox, _: Inbound) -> Reply:
+    """The clients of both generations, without their secrets."""
+    told = [
+        {"generation": generation, "client_id": client.id, "name": client.name, "redirect": client.redirect}
+        for generation, world in ((4, sandbox.pm4), (3, sandbox.pm3))
+        for client in world.clients.values()
+    ]
+    return json_reply(200, told)
+
+
+def change_client(sandbox: Sandbox, request: Inbound) -> Reply:
+    """Register another redirect URI, as an administrator does: {"client_id": "3", "redirect": "http://..."}."""
+    match _order(request):
+        case {"client_id": str(client_id), "redirect": str(redirect), **others} if not others:
+            world = sandbox.pm4 if client_id in sandbox.pm4.clients else sandbox.pm3
+            if client_id not in world.clients:
+                return _wrong("no such client: see what the sandbox printed at its start")
+            world.register_redirect(client_id, redirect)
+            return see_clients(sandbox, request)
+        case _:
+            return _wrong('send JSON: {"client_id": "3", "redirect": "http://127.0.0.1/callback"}')
+
+
+def see_session(sandbox: Sandbox, request: Inbound) -> Reply:
+    """Who is logged in, in the browser that asks (by its cookies): {"4": "demo", "3": null}."""
+    told: dict[str, str | None] = {}
+    for name, world, sessions in _browser(sandbox):
+        user_id = sessions.of(request).user_id
+        user = world.users.get(user_id) if user_id is not None else None
+        told[name] = user.username if user is not None else None
+    return json_reply(200, told)
+
+
+def change_session(sandbox: Sandbox, request: Inbound) -> Reply:
+    """Log the browser that asks in at both generations, or out: {"username": "other"}, {"username": null}."""
+    order = _order(request)
+    match order:
+        case {"username": str() | None as username, **others} if not others:
+            pass
+        case _:
+            return _wrong('send JSON: {"username": "other"}, or {"username": null} to log out')
+    told: dict[str, str | None] = {}
+    cookies: list[tuple[str, str]] = []
+    for name, world, sessions in _browser(sandbox):
+        user = next((user for user in world.users.values() if user.username == username), None)
+        if user is None and username is not None:
+            return _wrong("no such user: see what the sandbox printed at its start")
+        session = sessions.log_out(sessions.of(request))
+        if user is not None:
+            sessions.log_in(session, user.id)
+        told[name] = username
+        cookies.append(sessions.header(session))
+    return json_reply(200, told).plus(*cookies)
+
+
+def _browser(sandbox: Sandbox) -> tuple[tuple[str, World, Sessions], ...]:
+    return ("4", sandbox.pm4, sandbox.pm4_sessions), ("3", sandbox.pm3, sandbox.pm3_sessions)
+
+
+def _matches(sandbox: Sandbox, client: Client, redirect_uri: str) -> bool:
+    if client.id in sandbox.pm4.clients:
+        return redirect_matches(client, redirect_uri, any_loopback_port=sandbox.dialect.any_loopback_port)
+    return pm3_redirect_matches(client, redirect_uri)
 
 
 def _order(request: Inbound) -> dict[str, object] | None:

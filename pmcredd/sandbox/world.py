@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 from pmcredd.sandbox.mint import Entropy, Mint
 from pmcredd.secret import Secret
 
-CODE_LIFETIME = 600.0  # seconds; both generations' authorization codes are short-lived, Passport's ten minutes
-
 
 @dataclass(frozen=True, slots=True)
 class User:
@@ -55,6 +53,7 @@ class Rules:
     access_lifetime: float | None
     refresh_lifetime: float | None
     personal_lifetime: float | None
+    code_lifetime: float
     refresh_revokes_access: bool  # ProcessMaker 4: yes, at once; 3: the old token lives to its end
     forgets_expired: bool  # ProcessMaker 3 deletes expired rows whenever it issues; 4 keeps all rows for ever
     checks_not_before: bool  # a JWT's iat and nbf are checked without leeway; an opaque token has none
@@ -64,6 +63,7 @@ PASSPORT_RULES = Rules(
     access_lifetime=None,
     refresh_lifetime=None,
     personal_lifetime=None,
+    code_lifetime=600.0,  # Passport's ten minutes
     refresh_revokes_access=True,
     forgets_expired=False,
     checks_not_before=True,
@@ -72,6 +72,7 @@ PM3_RULES = Rules(
     access_lifetime=86400.0,
     refresh_lifetime=1209600.0,
     personal_lifetime=None,
+    code_lifetime=30.0,  # the default of bshaffer/oauth2-server-php, which ProcessMaker 3 leaves as it is
     refresh_revokes_access=False,
     forgets_expired=True,
     checks_not_before=False,
@@ -200,6 +201,10 @@ class World:
             if row.client_id == client_id:
                 row.revoked = True
 
+    def register_redirect(self, client_id: str, redirect: str) -> None:
+        """Edit a client's redirect URI, as an administrator does: id and secret stay; KeyError if it is not there."""
+        self._clients[client_id] = replace(self._clients[client_id], redirect=redirect)
+
     # -- issuing
 
     def issue(self, client: Client, user_id: int | None, scopes: tuple[str, ...], *, refreshable: bool) -> Issued:
@@ -253,7 +258,7 @@ class World:
             scopes=scopes,
             challenge=challenge,
             method=method,
-            expires=self.now() + CODE_LIFETIME,
+            expires=self.now() + self.rules.code_lifetime,
         )
         return text
 
@@ -295,7 +300,30 @@ class World:
         """All access tokens ever issued to a user."""
         return (row for row in self._access.values() if row.user_id == user_id)
 
+    def has_live_token(self, user: User, client: Client, scopes: tuple[str, ...]) -> bool:
+        """Whether the newest living token that this client has of this user is for exactly these scopes."""
+        now = self.now()
+        rows = (row for row in self.tokens_of(user.id) if row.client_id == client.id)
+        newest = max(
+            (row for row in rows if not row.revoked and now < row.expires), key=lambda row: row.expires, default=None
+        )
+        return newest is not None and newest.scopes == scopes
+
     # -- revoking by hand
+
+    def expire_access(self, text: str) -> bool:
+        """Let an access token have ended a minute ago; whether there is such a row."""
+        row = self.find_access(text)
+        if row is not None:
+            row.expires = self.now() - 60
+        return row is not None
+
+    def delete_access(self, text: str) -> bool:
+        """Delete an access token's row; whether there was one."""
+        row = self._access.pop(digest(text), None)
+        if row is not None:
+            del self._access_by_id[row.id]
+        return row is not None
 
     def revoke_named(self, name: str) -> int:
         """Revoke the access and refresh tokens of this digest or fingerprint; says how many that hit."""
