@@ -105,7 +105,7 @@ def test_what_leads_elsewhere_is_refused(text: str, why: str) -> None:
 
 def test_a_url_beside_the_instance_s_own_path_is_refused() -> None:
     """Another instance may live there."""
-    with pytest.raises(BadPath, match="is not below https://host.example:8443/pm/api/"):
+    with pytest.raises(BadPath, match=r"is not below https://host\.example:8443/pm/api/"):
         call_url(BELOW, "https://host.example:8443/api/1.0/users")
 
 
