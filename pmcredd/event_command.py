@@ -21,13 +21,13 @@ _HANDED_ON = frozenset(
         "LOGNAME",
         "LANG",
         "TZ",
-        "XDG_RUNTIME_DIR",
         "DBUS_SESSION_BUS_ADDRESS",
         "DISPLAY",
         "WAYLAND_DISPLAY",
         "XAUTHORITY",
     }
 )
+_HANDED_ON_PREFIXES = ("LC_", "XDG_")
 _TIMES = ("expires_at", "good_until", "renew_at")
 _RENEWED = Problem("there is a new token")
 _BY_HAND = "run it by hand in a terminal"
@@ -73,7 +73,7 @@ def environment(
     kept = {
         name: value
         for name, value in environ.items()
-        if (name in _HANDED_ON or name.startswith("LC_")) and name not in withhold
+        if (name in _HANDED_ON or name.startswith(_HANDED_ON_PREFIXES)) and name not in withhold
     }
     return {
         **kept,

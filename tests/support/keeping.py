@@ -1,6 +1,7 @@
 """A keeper with everything real but the network and the clock."""
 
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,17 +11,20 @@ import httpx
 import trio
 
 from pmcredd.attempts import Attempts
+from pmcredd.bearer import Bearer
 from pmcredd.driver import Driver
+from pmcredd.events import Events
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Gate
 from pmcredd.keeper import Keeper
-from pmcredd.profiles import BadConfig, Config, Profile, Settings
+from pmcredd.profiles import BadConfig, Config, EventCommand, EventName, Profile, Settings
 from pmcredd.scheduler import Scheduler
 from pmcredd.secret_reader import SecretReader
 from pmcredd.store import Store
 from pmcredd.upstream import Upstream
 from support.lives import Inline, TrioClock
 
+NO_SOCKET = "/nowhere/socket"  # of this keeper: nobody serves it
 Answer = Callable[[dict[str, str]], httpx.Response]
 
 
@@ -77,6 +81,7 @@ class World:
     clock: TrioClock
     gate: Gate
     configs: list[Config | BadConfig]
+    events: Events
 
     async def get(self, target: str = "prod", lasting: float | None = None, timeout: float = 30.0) -> str:
         """Get a token's text."""
@@ -90,9 +95,13 @@ def config(*profiles: Profile, settings: Settings | None = None) -> Config:
 
 @asynccontextmanager
 async def keeping(
-    path: Path, *profiles: Profile, server: Server | None = None, clock: TrioClock | None = None
+    path: Path,
+    *profiles: Profile,
+    server: Server | None = None,
+    clock: TrioClock | None = None,
+    on_event: Mapping[EventName, EventCommand] | None = None,
 ) -> AsyncIterator[World]:
-    """Run a keeper of these profiles with its store in the directory `path`."""
+    """Run a keeper of these profiles with its store in the directory `path`, and the commands of `on_event`."""
     server = server or Server()
     clock = clock or TrioClock()
     worker = Inline()
@@ -101,8 +110,16 @@ async def keeping(
     gate = Gate(clock, scheduler)
     upstream = Upstream(transport_for_tests=httpx.MockTransport(server))
     reader, attempts = SecretReader({}), Attempts(store, worker, worker)
+    bearer = Bearer(upstream, clock)
     exchange = Exchange(
-        upstream=upstream, store=store, worker=worker, reader=reader, attempts=attempts, gate=gate, clock=clock
+        upstream=upstream,
+        bearer=bearer,
+        store=store,
+        worker=worker,
+        reader=reader,
+        attempts=attempts,
+        gate=gate,
+        clock=clock,
     )
     configs: list[Config | BadConfig] = []
 
@@ -112,9 +129,17 @@ async def keeping(
             raise found
         return found
 
-    driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock, jitter=lambda: 0.0)
+    driver = Driver(
+        store=store,
+        worker=worker,
+        exchange=exchange,
+        bearer=bearer,
+        scheduler=scheduler,
+        clock=clock,
+        jitter=lambda: 0.0,
+    )
     keeper = Keeper(
-        config(*profiles),
+        config(*profiles, settings=Settings(on_event=on_event or {})),
         load=load,
         store=store,
         worker=worker,
@@ -124,7 +149,10 @@ async def keeping(
         clock=clock,
     )
     async with trio.open_nursery() as nursery:
+        events = Events(keeper, driver, clock, environ=os.environ, socket=NO_SOCKET)
+        if on_event is not None:
+            await nursery.start(events.run)
         await nursery.start(keeper.run)
-        yield World(keeper, server, store, clock, gate, configs)
+        yield World(keeper, server, store, clock, gate, configs, events)
         nursery.cancel_scope.cancel()
     store.close()
