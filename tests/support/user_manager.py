@@ -25,16 +25,18 @@ import pytest
 
 UID = 1000
 RUNTIME = f"/run/user/{UID}"
+HOME = "/run/home/pat"  # not below /tmp: a service may have a /tmp of its own
 PATIENCE = 60.0  # seconds until a condition that must come true is given up
 _SYSTEMD = "/lib/systemd/systemd"
 _NAMESPACES = ("--user", "--mount", "--cgroup", "--pid")
 _MAKE_WORLD = f"""
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/systemd/system {RUNTIME}
+mkdir -p /run/systemd/system {RUNTIME} {HOME}
+mount --bind "$PLACE" {HOME}
 chmod 700 {RUNTIME}
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /etc/systemd/user
-printf '%s\\n' root:x:0:0::/root:/bin/sh pat:x:{UID}:{UID}::"$HOME":/bin/sh >/run/passwd
+printf '%s\\n' root:x:0:0::/root:/bin/sh pat:x:{UID}:{UID}::{HOME}:/bin/sh >/run/passwd
 mount --bind /run/passwd /etc/passwd
 if [ -n "$COMMANDS" ]; then mount --bind "$COMMANDS" /usr/local/bin; fi
 """
@@ -45,6 +47,14 @@ set -e
 setpriv --inh-caps=-all --ambient-caps=-all {_SYSTEMD} --user </dev/null >>"$LOG" 2>&1 &
 read -r _ || :
 """
+_ENVIRON = {
+    "HOME": HOME,
+    "USER": "pat",
+    "LOGNAME": "pat",
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "XDG_RUNTIME_DIR": RUNTIME,
+    "LC_ALL": "C.UTF-8",
+}
 _numbers = itertools.count()
 
 
@@ -53,8 +63,8 @@ class UserManager:
     """A manager at work, and its user's world."""
 
     home: Path
+    """The home directory, as it is seen from here; inside it is HOME."""
     log: Path
-    environ: Mapping[str, str]
     init: int
     """The process, seen from here, whose namespaces are the manager's."""
 
@@ -70,9 +80,9 @@ class UserManager:
 
     def command(self, *words: str, more: Mapping[str, str] | None = None) -> list[str]:
         """Give the command that runs a command as this user."""
-        variables = [f"{name}={value}" for name, value in {**self.environ, **(more or {})}.items()]
-        enter = ["nsenter", f"--target={self.init}", *_NAMESPACES, "--preserve-credentials", f"--wd={self.home}"]
-        return [*enter, "env", "-i", *variables, *words]
+        variables = [f"{name}={value}" for name, value in {**_ENVIRON, **(more or {})}.items()]
+        enter = ["nsenter", f"--target={self.init}", *_NAMESPACES, "--preserve-credentials"]
+        return [*enter, "env", "-i", f"--chdir={HOME}", *variables, *words]
 
     def run(
         self, *words: str, given: str = "", more: Mapping[str, str] | None = None
@@ -180,7 +190,7 @@ def user_manager(*, commands: Path | None = None) -> Iterator[UserManager]:
         except TimeoutError:
             pytest.fail(f"systemd --user did not boot:\n{log.read_text()}")
         children = Path(f"/proc/{booting.pid}/task/{booting.pid}/children").read_text().split()
-        yield UserManager(home, log, _environ(home), int(children[0]))
+        yield UserManager(home, log, int(children[0]))
 
 
 def _unshare() -> list[str]:
@@ -188,22 +198,11 @@ def _unshare() -> list[str]:
     return ["unshare", *_NAMESPACES, *mapping, "--fork", "--kill-child", "--mount-proc"]
 
 
-def _environ(home: Path) -> dict[str, str]:
-    return {
-        "HOME": str(home),
-        "USER": "pat",
-        "LOGNAME": "pat",
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "XDG_RUNTIME_DIR": RUNTIME,
-        "LC_ALL": "C.UTF-8",
-    }
-
-
 def _variables(home: Path, commands: Path | None) -> dict[str, str]:
     # To the console: there is no journal. The services inherit nothing of these two.
     logging = {"SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "info"}
     kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}
-    return kept | _environ(home) | logging | {"COMMANDS": "" if commands is None else str(commands)}
+    return kept | _ENVIRON | logging | {"PLACE": str(home), "COMMANDS": "" if commands is None else str(commands)}
 
 
 def _own_cgroup() -> Path | None:
