@@ -40,8 +40,8 @@ class Logins:
         self._keeper = keeper
         self._clock = clock
         self._under_way: dict[str, Login] = {}
+        self._driver = driver
         self._nursery: trio.Nursery | None = None
-        driver.listeners.append(self._hear)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hold the logins until cancelled; whoever waits for one is told that we leave."""
@@ -82,11 +82,15 @@ class Logins:
     async def _carry_through(
         self, login: "Login", patience: float, *, task_status: trio.TaskStatus[Failure | None]
     ) -> None:
+        if not self._under_way:  # only while one waits: every listener hears every change of every profile
+            self._driver.listeners.append(self._hear)
         self._under_way[login.id] = login
         try:
             await login.run(patience, task_status)
         finally:
             del self._under_way[login.id]
+            if not self._under_way:
+                self._driver.listeners.remove(self._hear)
 
     def answer(self, target: str, login: str, url: str) -> None:
         """Take the address that the browser ended on, as a person has copied it.

@@ -85,7 +85,6 @@ def test_a_profile_is_made_by_answering_and_its_token_is_one_command_away(user: 
         terminal.answer("Address of your ProcessMaker (as in the browser): ", f"{sandbox.url}/admin/auth-clients")
         terminal.expect("ProcessMaker 4 answers there.")
         terminal.answer("Name of the profile [127]: ", "prod")
-        terminal.expect("not in this version yet")
         terminal.answer("Grant [password]: ", "1")
         terminal.expect("Admin > Auth Clients")
         terminal.expect("Tick the box of the Password grant and no other.")
@@ -277,13 +276,29 @@ def test_a_wrong_address_may_be_corrected_after_the_test(user: User, sandbox: Sa
     assert written(user, "p")["url"] == sandbox.url
 
 
+def test_a_profile_for_the_browser_says_what_to_register_and_ends_with_its_login(user: User) -> None:
+    """Which box, which redirect URL to the letter, and then the command that opens the browser."""
+    with init(user, "--url", "https://h.example", "--generation", "4", "--no-test", "--name", "p") as terminal:
+        terminal.answer("Grant [password]: ", "authorization_code")
+        terminal.expect("Tick the box of the Authorization Code grant and no other")
+        terminal.expect("enter exactly http://127.0.0.1/callback\n")
+        terminal.answer("Client id: ", "7")
+        terminal.answer("Keep it in [file]: ", "profile")
+        terminal.answer("Client secret (not shown): ", CLIENT_SECRET)
+        terminal.expect("the login will show")
+        terminal.expect("pmcred login p")
+        assert terminal.end() == 0
+    assert written(user, "p")["grant"] == "authorization_code"
+
+
 def test_what_a_generation_cannot_do_is_not_offered(user: User, sandbox: SandboxProcess) -> None:
     """ProcessMaker 3 has no personal access tokens: told at once, not after all the other questions."""
     flags = ("--url", f"{sandbox.url}/sysworkflow", "--grant", "personal_access_token")
     ended = user.run("init", *flags, "--name", "p")
     assert ended.returncode == 2
     assert ended.stderr.endswith(
-        "pmcred: ProcessMaker 3 has no personal access tokens\n  try: --grant password or --grant client_credentials\n"
+        "pmcred: ProcessMaker 3 has no personal access tokens\n"
+        "  try: --grant password or --grant authorization_code or --grant client_credentials\n"
     )
     with init(user, *flags, "--name", "p") as terminal:
         terminal.expect("ProcessMaker 3 has no personal access tokens.")
@@ -330,8 +345,6 @@ def test_client_credentials_are_warned_about_before_anything_is_typed(user: User
     """ProcessMaker 4 answers such tokens 401 at /api/1.0: who does not want that leaves with nothing written."""
     flags = ("--url", sandbox.url, "--name", "p")
     with init(user, *flags) as terminal:
-        terminal.answer("Grant [password]: ", "authorization_code")
-        terminal.expect("is not in this version yet")
         terminal.answer("Grant [password]: ", "client_credentials")
         terminal.expect("answers it 401 at /api/1.0")
         terminal.answer("Go on all the same? [y/N] ", "")
@@ -479,7 +492,7 @@ def test_a_missing_answer_names_its_flag(user: User, sandbox: SandboxProcess, ar
     ("arguments", "status", "message"),
     [
         (["--url", "https://me:s3cret@h.example"], 2, "the url has a user name or a password in it"),
-        (["--url", "{url}", "--grant", "authorization_code"], 2, "is not in this version yet"),
+        (["--url", "{url}", "--grant", "authorization_code"], 2, "give --client-id"),
         (["--url", "{url}", "--name", "a/b"], 2, "cannot be a profile's name"),
         (["--url", "http://127.0.0.1:1", *FLAGS, *STDIN], 5, "127.0.0.1:1"),
         (["--url", "{url}", *FLAGS[:5], "77", *FLAGS[6:], *STDIN], 6, "invalid_client"),

@@ -91,16 +91,28 @@ def everything(user: User) -> dict[str, str]:
 def test_the_daemon_is_asked_for_the_list(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """What it serves is what counts, whatever the files say by now."""
     put(user.config / "profiles.toml", PROD)
-    answer = b"ok 1\nprofile=served\nurl=https://a.example\ngeneration=4\ngrant=password\n\n"
+    answer = b"ok 1\nprofile=served\nurl=https://a.example\ngeneration=4\ngrant=password\nuser=7\nuser_name=a.smith\n\n"
     with FakeDaemon(user.socket, lambda _: answer):
         assert main(["profile", "list"]) == 0
         assert main(["profile", "list", "--json"]) == 0
     out, err = capsys.readouterr()
     table, _, for_programs = out.partition("{")
-    assert table == ("PROFILE  GENERATION  GRANT     URL\nserved   4           password  https://a.example\n")
+    assert table == (
+        "PROFILE  GENERATION  GRANT     USER              URL\n"
+        "served   4           password  a.smith (user 7)  https://a.example\n"
+    )
     assert json.loads("{" + for_programs) == {
         "version": 1,
-        "profiles": [{"profile": "served", "url": "https://a.example", "generation": 4, "grant": "password"}],
+        "profiles": [
+            {
+                "profile": "served",
+                "url": "https://a.example",
+                "generation": 4,
+                "grant": "password",
+                "user": "7",
+                "user_name": "a.smith",
+            }
+        ],
     }
     assert err == ""
 
@@ -112,11 +124,11 @@ def test_without_a_daemon_the_list_is_what_the_files_say(user: User, capsys: pyt
     assert main(["profile", "list"]) == 0
     out, err = capsys.readouterr()
     assert [line.split() for line in out.splitlines()] == [
-        ["PROFILE", "GENERATION", "GRANT", "URL"],
-        ["envy", "3", "client_credentials", "https://b.example/pm"],
-        ["sys", "4", "personal_access_token", "https://c.example"],
-        ["ring", "4", "personal_access_token", "https://d.example"],
-        ["prod", "4", "password", "https://acme.processmaker.net"],
+        ["PROFILE", "GENERATION", "GRANT", "USER", "URL"],
+        ["envy", "3", "client_credentials", "-", "https://b.example/pm"],
+        ["sys", "4", "personal_access_token", "-", "https://c.example"],
+        ["ring", "4", "personal_access_token", "-", "https://d.example"],
+        ["prod", "4", "password", "-", "https://acme.processmaker.net"],
     ]
     assert err == "No daemon answers; this is what the files say.\n"
 

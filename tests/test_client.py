@@ -330,6 +330,12 @@ def streamed(*answers: bytes, output: int | None = None, timeout: float | None =
     return list(client.stream(Request("watch"), output=output, timeout=timeout))
 
 
+def test_an_answer_with_an_end_is_streamed_to_its_end(path: Path) -> None:
+    """Whether a login goes on depends on its profile: who asks need not know before."""
+    with FakeDaemon(path, lambda _: b"ok 2\nprofile=a\n\nprofile=b\n\n"):
+        assert streamed() == [{"profile": "a"}, {"profile": "b"}]
+
+
 def test_a_stream_gives_its_blocks_until_the_daemon_leaves(path: Path) -> None:
     """Decoded, in order; and the clean end is one."""
     answer = b"ok *\nprofile=a\nevent=present\n\nprofile=b%20c\n\n"
@@ -351,7 +357,6 @@ def test_blocks_come_as_they_are_sent(path: Path) -> None:
     ("answer", "code", "said"),
     [
         (b"error no-such-profile\nmessage=no%20such\nhint=look\n\n", "no-such-profile", "no such"),
-        (b"ok\nprofile=a\n\n", "internal", "an end"),
         (b"ok *\nprofile=a\n", "stopping", "before the answer was complete"),
         (b"ok 1\n", "stopping", "before the answer was complete"),
         (b"", "stopping", "before the answer was complete"),

@@ -6,9 +6,9 @@ from pmcredd.profiles import Grant
 
 _GRANTS = {
     Grant.PASSWORD: "as a ProcessMaker user, whose name and password you know",
+    Grant.AUTHORIZATION_CODE: "as whoever logs in with the browser; works with SSO, LDAP and two factors",
     Grant.PERSONAL_ACCESS_TOKEN: "a token that a user made in ProcessMaker; nothing can renew it",
     Grant.CLIENT_CREDENTIALS: "as an Auth Client alone, without a user",
-    Grant.AUTHORIZATION_CODE: "as whoever logs in with the browser; works with SSO, LDAP and two factors",
 }
 
 _ONE_CLIENT_PER_GRANT = "Use one client for one grant: a client with more boxes ticked fails in ways hard to explain."
