@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import shlex
 import sys
 import tempfile
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from support.lifeline import LifeLine
 
 from pmcredd.profiles import (
     CommandSecret,
@@ -327,24 +327,6 @@ async def test_a_command_that_cannot_be_started_is_told(tmp_path: Path) -> None:
     assert "#!/bin/sh" in (await refused(CommandSecret((str(bare),)))).mend
     long = await refused(CommandSecret(("sh", "-c", "true", "x" * 200_000)))
     assert "Argument list too long" in long.sentence
-
-
-class LifeLine:
-    """A FIFO that processes hold open as long as they live, and our end of it."""
-
-    def __init__(self, path: Path) -> None:
-        os.mkfifo(path)
-        self.path = shlex.quote(str(path))
-        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-
-    async def hear(self) -> bytes:
-        """Wait for what they write, or for the end of the last of them (nothing)."""
-        with trio.fail_after(20):
-            await trio.lowlevel.wait_readable(self._descriptor)
-        return os.read(self._descriptor, 100)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 @pytest.fixture
