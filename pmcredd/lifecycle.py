@@ -99,12 +99,8 @@ def _restore(life: Life, event: Event, now: Moment, jitter: float) -> Step:
         # At once, but after the `get`s that may already stand at the door: the budget sorts them.
         return wake(life, now.boot)
     held = validity.rebase(event.held, now)
-    life = replace(
-        life,
-        held=held,
-        dated=event.held.issued.boot_id == now.boot_id,
-        leased_until=_leases_found(life, held, event.leased_until, now),
-    )
+    life = replace(life, held=held, dated=event.held.issued.boot_id == now.boot_id)
+    life = replace(life, leased_until=_leases_found(life, held, event.leased_until, now))
     if life.tries > 0:
         return doubt.begin(life, now)
     return date(life, now, jitter) if undated(life) else plan(life, now, jitter)
@@ -114,8 +110,9 @@ def _leases_found(life: Life, held: validity.Held, written: float, now: Moment) 
     """Give the end of the leases that may have run when we were killed: short ones are not written down."""
     if life.terms.rule is not Rule.REFRESH_DISRUPTIVELY:
         return 0.0
-    window = validity.window(life.terms, held)
     assumed = max(written, now.boot + ASSUMED_LEASE)
+    # Where the token's age is in doubt, so is its window; leases were given all the same.
+    window = validity.window(life.terms, held) if life.dated else None
     return assumed if window is None else min(assumed, window.forced)
 
 

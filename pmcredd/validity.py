@@ -161,11 +161,11 @@ def rebase(held: Held, now: Moment) -> Held:
 def redated(held: Held, now: Moment, skew: float) -> Held:
     """Date a token from before a reboot by the server's clock, which is `skew` seconds ahead of ours.
 
-    The wall clock's word stands where the two agree; a few seconds between them are the way of the answer.
+    Where the two agree the wall clock's word stands, as it is now (it may have been set since the token was rebased); a
+    few seconds between them are the way of the answer.
     """
-    if abs(skew) <= WRONG_CLOCK and now.wall >= held.issued.wall:
-        return held
-    age = now.wall + skew - held.issued.wall
+    agree = abs(skew) <= WRONG_CLOCK and now.wall >= held.issued.wall
+    age = now.wall - held.issued.wall + (0.0 if agree else skew)
     return _aged(held, now, age if age >= 0 else float("inf"))
 
 

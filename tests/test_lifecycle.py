@@ -368,6 +368,13 @@ def test_leases_survive_a_restart(written: float, after: float, expected: float)
     assert life.leased_until == NOW.boot + expected
 
 
+def test_leases_of_a_token_of_doubtful_age_survive_a_restart() -> None:
+    """A clock that is behind makes a token look expired; who was promised it is kept the promise all the same."""
+    rebooted = replace(PAIR, issued=replace(PAIR.issued, boot_id="another", wall=NOW.wall + 3600))
+    life, _ = step(EMPTY4, l.Restored(rebooted))
+    assert life.leased_until == NOW.boot + lifecycle.ASSUMED_LEASE
+
+
 def test_leases_of_a_token_of_unknown_lifetime_survive_a_restart() -> None:
     """They have no forced moment, and nobody else is leased to."""
     assert step(EMPTY4, l.Restored(pair(None), NOW.boot + 300))[0].leased_until == NOW.boot + 300
@@ -475,12 +482,13 @@ def test_a_login_replaces_the_credential() -> None:
     life, effects = step(life, l.Saved(2, NEXT), after=1)
     assert (life.held, life.renewal, life.tries, life.rejections) == (NEXT, Renewal.IDLE, 0, 0)
     assert (life.dead, life.leased_until, life.reason) == (False, 0.0, None)
-    assert kinds(effects) == [l.WakeAt, l.Probe, l.Tell]  # the new credential is asked about, once
+    assert kinds(effects) == [l.WakeAt, l.Probe, l.Identify, l.Tell]  # the new credential is asked about, once
 
 
 def test_a_credential_that_was_proved_is_not_asked_about_again() -> None:
     """One question for each credential is enough."""
-    _, effects = step(replace(SENDING4, proved=True, pending=NEXT), l.Saved(1, NEXT))
+    known = l.User(NEXT.token.sub or "", "a.smith")
+    _, effects = step(replace(SENDING4, proved=True, pending=NEXT, user=known), l.Saved(1, NEXT))
 
     assert kinds(effects) == [l.WakeAt, l.Tell]
 

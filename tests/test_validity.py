@@ -107,6 +107,19 @@ def test_a_token_from_before_a_reboot_is_dated_by_the_server(wall_step: float, s
     assert validity.expires_at(dated) == validity.expires_at(REBOOTED)
 
 
+def test_a_clock_that_was_set_right_since_is_believed() -> None:
+    """A machine starts with its clock behind, and the clock is set before the server is asked: the token lives."""
+    started = moment(600, wall_step=-3600)
+    expired = validity.rebase(REBOOTED, started)
+    assert not validity.alive(expired, started)
+    now = moment(600)
+
+    dated = validity.redated(expired, now, 0.0)
+
+    assert validity.remaining(dated, now) == validity.remaining(validity.rebase(REBOOTED, now), now)
+    assert validity.alive(dated, now)
+
+
 def test_a_moment_in_the_future_is_not_believed() -> None:
     """An age cannot be negative: whoever dated that was wrong, and nothing is known."""
     assert validity.elapsed(moment(5), moment(4)) == float("inf")
