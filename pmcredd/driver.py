@@ -12,6 +12,7 @@ from functools import partial
 import trio
 
 from pmcredd import arrival, lifecycle, telling, validity
+from pmcredd.bearer import Bearer
 from pmcredd.clock import Clock
 from pmcredd.exchange import Exchange, Order
 from pmcredd.gate import Priority, Turn
@@ -22,8 +23,11 @@ from pmcredd.life import (
     Failed,
     Fault,
     Identify,
+    Issued,
     Life,
+    LoggedIn,
     Lost,
+    Named,
     Probe,
     Probed,
     ProbeFailed,
@@ -40,7 +44,7 @@ from pmcredd.life import (
     WakeAt,
 )
 from pmcredd.processmaker import Renewal as Rule
-from pmcredd.profiles import Profile
+from pmcredd.profiles import Grant, Profile
 from pmcredd.scheduler import Scheduler
 from pmcredd.store import Store, StoreProblem, identity
 from pmcredd.telling import HandOut, log
@@ -62,7 +66,16 @@ class Row:
     proved_at: float = 0.0  # boot time of the last probe that passed
     one_probe: trio.Lock | None = None
     one_reject: trio.Lock | None = None
+    one_login: trio.Lock | None = None  # or logout: what is on disk and what is here change together
     retired: bool = False  # no longer in the configuration: what still arrives for it is not served
+    forgotten: bool = False  # its profile is about to be removed for good: nothing of it is kept
+
+    def hand_out(self, held: Held) -> HandOut:
+        """Give a token as it is handed out."""
+        if self.ready is None or self.ready_for is not held:
+            self.ready = telling.hand_out(self.profile, held, self.life.user)
+            self.ready_for = held
+        return self.ready
 
 
 class Driver:
@@ -70,7 +83,8 @@ class Driver:
 
     Args:
         store: where tokens outlive the process; only ever used through `worker`.
-        exchange: talks to the servers.
+        exchange: asks servers for tokens.
+        bearer: asks servers about tokens.
         scheduler, clock: time.
         jitter: gives random numbers from 0 to 1.
     """
@@ -81,6 +95,7 @@ class Driver:
         store: Store,
         worker: Worker,
         exchange: Exchange,
+        bearer: Bearer,
         scheduler: Scheduler,
         clock: Clock,
         jitter: Callable[[], float] = random.random,
@@ -88,6 +103,7 @@ class Driver:
         self._store = store
         self._worker = worker
         self._exchange = exchange
+        self._bearer = bearer
         self._scheduler = scheduler
         self._clock = clock
         self._jitter = jitter
@@ -97,10 +113,13 @@ class Driver:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Drive until cancelled. A request that was sent is not cancelled: we end when it is answered and saved."""
-        async with trio.open_nursery() as nursery:
-            self._nursery = nursery
-            nursery.start_soon(self._scheduler.run)
-            task_status.started()
+        try:
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                nursery.start_soon(self._scheduler.run)
+                task_status.started()
+        finally:
+            self._nursery = None
 
     async def save_rest(self, rows: Iterable[Row]) -> None:
         """Try once more to save what the disk refused: we are going, and nobody else has it."""
@@ -129,6 +148,10 @@ class Driver:
         """Let an event happen, do its effects in order, and give back the one that takes time, if there is one."""
         before = row.life
         row.life, effects = lifecycle.step(row.life, event, self._clock.now(), self._jitter())
+        if isinstance(event, Issued) and event.serial != before.serial:
+            self.discard(row, event.held)  # somebody has logged in or out since it was asked for
+        elif isinstance(event, LoggedIn) and before.pending is not None:
+            self.discard(row, before.pending)
         telling.log_change(row.profile, before, row.life)
         if row.life.user is not before.user:
             row.ready = None  # it tells the name
@@ -238,7 +261,7 @@ class Driver:
             if held is None or serial != row.life.serial:
                 return ProbeFailed(serial, Problem("the token was replaced meanwhile"))
             try:
-                event = await self._exchange.probe(row.profile, held, serial)
+                event = await self._bearer.probe(row.profile, held, serial)
             except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
                 event = ProbeFailed(serial, telling.mistake(error))
             if isinstance(event, Probed) and event.passed:
@@ -247,7 +270,41 @@ class Driver:
             return event
 
     async def _identify(self, row: Row, serial: int) -> None:
-        pass
+        """Ask for the name of the token's user; without one its id has to do until the next token."""
+        held = row.life.held
+        if held is None or serial != row.life.serial:
+            return
+        try:
+            user = await self._bearer.user(row.profile, held.token)
+        except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
+            log.debug("%s: %s", row.profile.name, telling.mistake(error).sentence)
+            return
+        if user is None or user.name is None:
+            log.debug("%s: the server does not tell the name of its user", row.profile.name)
+            return
+        self.happen(row, Named(serial, user))
+        if row.life.user is user:
+            await self._write(row, partial(self._store.note_user, row.profile, user))
+
+    def discard(self, row: Row, held: Held) -> None:
+        """Have a token revoked that came too late, or that nobody is to have; nobody waits for it."""
+        if self._nursery is not None and row.profile.grant is not Grant.PERSONAL_ACCESS_TOKEN:
+            self._nursery.start_soon(self._discard, row.profile, held)
+
+    async def _discard(self, profile: Profile, held: Held) -> None:
+        with trio.CancelScope(shield=True):  # it is bounded in time, and nobody else knows the token
+            why = await self.revoke(profile, held)
+        if why is None:
+            log.info("%s: a token that came too late is revoked", profile.name)
+        else:
+            log.warning("%s: a token that came too late is not revoked: %s", profile.name, why)
+
+    async def revoke(self, profile: Profile, held: Held, *, proved: bool = True) -> str | None:
+        """Have the server revoke an access token; gives None, or why it may live on."""
+        try:
+            return await self._bearer.revoke(profile, held, proved=proved)
+        except Exception as error:  # noqa: BLE001 - a bug with one profile must not end the tokens of all
+            return telling.mistake(error).sentence
 
     async def _unspend(self, row: Row, serial: int) -> None:
         await self._write(row, partial(self._store.end_spend, identity(row.profile), serial, 0))
@@ -277,7 +334,7 @@ class Driver:
             profile = row.profile
             if row.turn is None or row.turn.called.is_set():
                 row.turn = Turn(Priority.REST if row.turn is None else row.turn.priority)
-            order = Order(profile, serial, row.life.held, tries)
+            order = Order(profile, serial, row.life.held, tries, row.life.user)
             try:
                 stood = await self._exchange.run(
                     order, row.turn, wanted=partial(_stands, row, profile, serial), done=partial(self.complete, row)

@@ -11,6 +11,7 @@ import trio
 
 from pmcredd import config_files, paths
 from pmcredd.attempts import Attempts
+from pmcredd.bearer import Bearer
 from pmcredd.clock import Clock, SystemClock
 from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
@@ -64,10 +65,18 @@ async def open_engine(
         upstream, scheduler, worker = Upstream(), Scheduler(clock), Thread()
         gate = Gate(clock, scheduler)
         reader, attempts = SecretReader(environ), Attempts(store, worker, Thread())
+        bearer = Bearer(upstream, clock)
         exchange = Exchange(
-            upstream=upstream, store=store, worker=worker, reader=reader, attempts=attempts, gate=gate, clock=clock
+            upstream=upstream,
+            bearer=bearer,
+            store=store,
+            worker=worker,
+            reader=reader,
+            attempts=attempts,
+            gate=gate,
+            clock=clock,
         )
-        driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock)
+        driver = Driver(store=store, worker=worker, exchange=exchange, bearer=bearer, scheduler=scheduler, clock=clock)
         keeper = Keeper(
             config,
             load=partial(_load, environ),
@@ -75,6 +84,7 @@ async def open_engine(
             worker=worker,
             reader=reader,
             exchange=exchange,
+            bearer=bearer,
             driver=driver,
             clock=clock,
             only=only,

@@ -5,20 +5,20 @@ answer understood; the event done with, its save included. Only up to the commit
 before has spent nothing, and what was sent is answered or timed out, and kept.
 """
 
-import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from http import HTTPStatus
+from typing import TypeVarTuple
 
 import trio
 
 from pmcredd import oauth, processmaker
 from pmcredd.attempts import Attempts, Keys
 from pmcredd.attempts import Refusal as Stopped
+from pmcredd.bearer import Bearer, Stranger
 from pmcredd.clock import Clock
 from pmcredd.gate import Gate, Priority, Turn
-from pmcredd.life import Event, Failed, Fault, Issued, Lost, Probed, ProbeFailed, Problem, Reason, Refused
+from pmcredd.life import Event, Failed, Fault, Issued, Lost, Problem, Reason, Refused, User
 from pmcredd.oauth import Ended, Meaning
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
@@ -52,6 +52,7 @@ _FAULTS = {
     Meaning.MAINTENANCE: Fault.WAITING,
 }
 
+Ts = TypeVarTuple("Ts")
 Result = oauth.Token | oauth.Refusal | NotSent | Unknown
 
 
@@ -59,13 +60,15 @@ Result = oauth.Token | oauth.Refusal | NotSent | Unknown
 class Order:
     """What is to be asked for: a profile's next token.
 
-    `held` is the token in hand. `tries` counts how often its refresh token is sent, this time included; 0 asks anew.
+    `held` is the token in hand, `user` whose it is. `tries` counts how often its refresh token is sent, this time
+    included; 0 asks anew.
     """
 
     profile: Profile
     serial: int
     held: Held | None = None
     tries: int = 0
+    user: User | None = None
 
     @property
     def spends(self) -> Secret | None:
@@ -88,6 +91,7 @@ class Exchange:
         self,
         *,
         upstream: Upstream,
+        bearer: Bearer,
         store: Store,
         worker: Worker,
         reader: SecretReader,
@@ -96,6 +100,7 @@ class Exchange:
         clock: Clock,
     ) -> None:
         self._upstream = upstream
+        self._bearer = bearer
         self._store = store
         self._worker = worker
         self._reader = reader
@@ -144,7 +149,7 @@ class Exchange:
             mend = f"{error.mend}; then: pmcred login {profile.name}"
             return Refused(serial, Reason.SECRET_UNAVAILABLE, Problem(error.sentence, mend, Fault.MISCONFIGURED))
         if secrets.token is not None:
-            return self._static(profile, serial, secrets.token)
+            return await self._static(order, secrets.token)
         keys = await self._attempts.keys(profile, secrets)
         # Before the queue: a refused secret needs no slot, and who waits for it hears at once.
         if (refused := await self._refused(order, keys)) is not None:
@@ -191,7 +196,7 @@ class Exchange:
         if isinstance(result, oauth.Token):
             await self._attempts.passed(prepared.keys)
             # These grants ask anew, which disturbs nobody; a refresh token that is never used is only one more secret.
-            return Issued(order.serial, Held(replace(result, refresh_token=None), issued))
+            return await self._arrived(order, Held(replace(result, refresh_token=None), issued))
         await self._attempts.end(prepared.keys, _stop_of(result))
         if isinstance(result, NotSent | Unknown):
             return Failed(order.serial, Problem(result.sentence, result.mend))
@@ -212,24 +217,15 @@ class Exchange:
             return Held(result, issued)
         return Problem(result.sentence, result.mend)
 
-    async def probe(self, profile: Profile, held: Held, serial: int) -> Event:
-        """Ask the server whether a token lives, with that very token."""
-        at = self._clock.now().boot
-        url = processmaker.token_info_url(profile, held.token.sub, held.token.jti)
-        if url is None:
-            return Probed(serial, at, None, None)
-        answer = await self._upstream.get(profile, url, held.token.access_token)
-        if isinstance(answer, NotSent | Unknown):
-            return ProbeFailed(serial, Problem(answer.sentence, answer.mend))
-        date = oauth.server_date(answer)
-        skew = None if date is None else date - self._clock.now().wall
-        if answer.status == HTTPStatus.OK:
-            return Probed(serial, at, _tells_this_token(answer, held), skew)
-        if answer.status == HTTPStatus.UNAUTHORIZED:
-            return Probed(serial, at, passed=False, skew=skew)
-        if answer.status in {HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND}:
-            return Probed(serial, at, None, skew)
-        return ProbeFailed(serial, Problem(f"the server answered {answer.status} when asked about the token"))
+    async def personal(self, profile: Profile) -> Held | None:
+        """Read a profile's personal access token where it is kept; None if it cannot be read, or is none."""
+        try:
+            secret = (await self._reader.read(profile)).token
+        except SecretUnavailable:
+            return None
+        now = self._clock.now()
+        token = None if secret is None else oauth.static_token(profile, secret, now=now.wall)
+        return Held(token, now) if isinstance(token, oauth.Token) else None
 
     async def forgive(self, profile: Profile) -> None:
         """Let the profile's secrets be tried again: a person said so.
@@ -254,24 +250,48 @@ class Exchange:
         order = prepared.order
         if isinstance(result, oauth.Token):
             kept = result if result.refresh_token is not None else replace(result, refresh_token=refresh_token)
-            return Issued(order.serial, Held(kept, issued))
+            return await self._refreshed(order, Held(kept, issued))
         if isinstance(result, Unknown) or (isinstance(result, oauth.Refusal) and result.ended is Ended.UNKNOWN):
             return Lost(order.serial, Problem(result.sentence, result.mend))
-        row = identity(order.profile)
-        try:
-            if isinstance(result, oauth.Refusal) and result.meaning is Meaning.DEAD_REFRESH_TOKEN:
-                await self._worker.do(self._store.drop_refresh_token, row, order.serial)
-            else:
-                await self._worker.do(self._store.end_spend, row, order.serial, order.tries - 1)
-        except StoreProblem as error:
-            log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
+        if isinstance(result, oauth.Refusal) and result.meaning is Meaning.DEAD_REFRESH_TOKEN:
+            await self._record(self._store.drop_refresh_token, identity(order.profile), order.serial)
+        else:
+            await self._record(self._store.end_spend, identity(order.profile), order.serial, order.tries - 1)
         await self._attempts.end(prepared.keys, _stop_of(result))
         if isinstance(result, oauth.Refusal):
             return self._refusal(order, result)
         return Failed(order.serial, Problem(result.sentence, result.mend))
 
-    def _static(self, profile: Profile, serial: int, secret: Secret) -> Event:
-        now = self._clock.now()
+    async def _refreshed(self, order: Order, held: Held) -> Event:
+        before = order.held.token.sub if order.held is not None else None
+        if order.profile.expect_user is None or (before and held.token.sub == before):
+            return Issued(order.serial, held)
+        # A refresh gives the next token of the same user. One that does not is looked at like that of a login.
+        event = await self._arrived(order, held)
+        if isinstance(event, Issued):
+            return event
+        await self._record(self._store.drop_refresh_token, identity(order.profile), order.serial)
+        return Refused(order.serial, Reason.NEEDS_LOGIN, event.problem, spent=True)
+
+    async def _record(self, write: Callable[[*Ts], None], *values: *Ts) -> None:
+        try:
+            await self._worker.do(write, *values)
+        except StoreProblem as error:
+            log.warning("%s", error.message)  # a doubt too many on disk costs a probe after a crash, no more
+
+    async def _arrived(self, order: Order, held: Held) -> Issued | Failed | Refused:
+        """Look at whose token it is before anything is saved; one of the wrong user is revoked, where that can be."""
+        found = await self._bearer.check(order.profile, held.token, order.user)
+        if not isinstance(found, Stranger):
+            return Issued(order.serial, held, found)
+        if order.profile.grant is not Grant.PERSONAL_ACCESS_TOKEN:
+            await self._bearer.revoke(order.profile, held)
+        if found.unknown:
+            return Failed(order.serial, found.problem)
+        return Refused(order.serial, Reason.CONFIG, found.problem)
+
+    async def _static(self, order: Order, secret: Secret) -> Event:
+        profile, serial, now = order.profile, order.serial, self._clock.now()
         token = oauth.static_token(profile, secret, now=now.wall)
         if isinstance(token, oauth.Refusal):
             return Refused(serial, Reason.CONFIG, Problem(token.sentence, token.mend, Fault.MISCONFIGURED))
@@ -282,7 +302,7 @@ class Exchange:
                 f"make a new one in ProcessMaker, put it where the profile reads it, then: pmcred login {profile.name}",
             )
             return Refused(serial, Reason.NEEDS_LOGIN, problem)
-        return Issued(serial, Held(token, now))
+        return await self._arrived(order, Held(token, now))
 
     def _learn(self, profile: Profile, answer: oauth.Answer) -> None:
         if (left := oauth.rate_remaining(answer)) is not None:
@@ -321,14 +341,3 @@ def _stopped(profile: Profile, stopped: Stopped) -> Problem:
 
 def _needs_login(profile: Profile) -> Problem:
     return Problem("nobody is logged in, or the login has ended", f"pmcred login {profile.name}", Fault.MISCONFIGURED)
-
-
-def _tells_this_token(answer: oauth.Answer, held: Held) -> bool | None:
-    """Whether the server's row is this token's and says that it lives; None if it is something else (a login page)."""
-    try:
-        row = json.loads(answer.body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(row, dict) or row.get("id") != held.token.jti:
-        return None
-    return not row.get("revoked")

@@ -10,18 +10,19 @@ from dataclasses import replace
 import trio
 
 from pmcredd import lifecycle, oauth, processmaker, profiles, telling, validity
+from pmcredd.account import Accounts, Admit
+from pmcredd.bearer import Bearer
 from pmcredd.clock import LONGEST_SLEEP, Clock
 from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide
 from pmcredd.driver import Driver, Row
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
-from pmcredd.life import Asked, Life, LoggedIn, LoggedOut, Probed, Problem, Rejected, Renewal, Retry, User
+from pmcredd.life import Asked, Life, Probed, Rejected, Renewal, Retry
 from pmcredd.profiles import BadConfig, Config, Profile, Settings
 from pmcredd.rows import Rows
 from pmcredd.secret_reader import SecretReader
-from pmcredd.secret_sources import SecretUnavailable
-from pmcredd.store import Store, StoreProblem, identity
-from pmcredd.telling import Failure, HandOut, ReloadReport, Status, log
+from pmcredd.store import Store
+from pmcredd.telling import Failure, HandOut, LoggedOut, ReloadReport, Status, log
 from pmcredd.validity import Held, Moment
 from pmcredd.wire import Code
 from pmcredd.worker import Worker
@@ -41,7 +42,8 @@ class Keeper:
         load: reads the configuration again; raises BadConfig.
         store: where tokens outlive the process; only ever used through `worker`.
         reader: reads secrets; told which environment variables hold some.
-        exchange: talks to the servers.
+        exchange: asks servers for tokens.
+        bearer: asks servers about tokens.
         driver: carries out what the lifecycle decides.
         clock: time.
         only: the name of the one profile that is kept; the others are known and left alone. For a process that answers
@@ -57,6 +59,7 @@ class Keeper:
         worker: Worker,
         reader: SecretReader,
         exchange: Exchange,
+        bearer: Bearer,
         driver: Driver,
         clock: Clock,
         only: str | None = None,
@@ -64,17 +67,22 @@ class Keeper:
         self._config = config
         self._load = load
         self._reader = reader
-        self._store = store
-        self._worker = worker
-        self._exchange = exchange
         self._driver = driver
         self._clock = clock
         self._only = only
         # Nobody remembers a lease that a process took with it when it left.
         self._unwritten_lease = UNWRITTEN_LEASE if only is None else 0.0
         self._rows = Rows(store=store, worker=worker, driver=driver, clock=clock)
+        self._accounts = Accounts(
+            rows=self._rows,
+            store=store,
+            worker=worker,
+            exchange=exchange,
+            bearer=bearer,
+            driver=driver,
+            clock=clock,
+        )
         self._one_reload = trio.Lock()
-        self._stopping = False
         self.config_problem: str | None = None
 
     # --- life of the keeper ---------------------------------------------------------------------------------------
@@ -110,7 +118,7 @@ class Keeper:
 
     def stop(self) -> None:
         """Answer everybody who waits: we are going."""
-        self._stopping = True
+        self._rows.stopping = True
         for row in self._rows.everything():
             self._driver.tell(row)
 
@@ -157,7 +165,7 @@ class Keeper:
             return await self._get(row, lasting)
         held = row.life.held
         if lasting is None and held is not None and not row.life.dead and validity.alive(held, self._clock.now()):
-            return self._ready(row, held)
+            return row.hand_out(held)
         if patience < timeout:
             with trio.move_on_after(timeout - patience):
                 return await self._get(row, lasting)
@@ -176,94 +184,20 @@ class Keeper:
         return [telling.status(row.profile, row.life, now) for row in rows]
 
     async def login(self, target: str, timeout: float) -> HandOut:
-        """Try once now, whatever stopped it: a person says that it may be tried.
+        """Try once now, whatever stopped it; see Accounts.login."""
+        return await self._accounts.login(target, timeout)
 
-        Raises:
-            Failure: it did not work, and why.
-        """
-        row = self._rows.resolve(target)
-        with trio.move_on_after(timeout):
-            try:
-                await self._exchange.forgive(row.profile)
-            except StoreProblem as error:
-                raise Failure(Code.INTERNAL, error.message, error.hint) from None
-            except SecretUnavailable as error:
-                raise Failure(Code.MISCONFIGURED, f"{row.profile.name}: {error.sentence}", error.mend) from None
-            before = row.life.held
-            self._check_open(row)
-            self._driver.urge(row, Priority.LOGIN)
-            self._driver.happen(row, Retry())
-            while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL}:
-                await self._driver.changed(row)
-                self._check_open(row)
-            if row.life.renewal is Renewal.IDLE and row.life.held is not None and row.life.held is not before:
-                return self._ready(row, row.life.held)
-        raise telling.failure(
-            row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
-        )
+    async def login_with_code(self, target: str, code: oauth.Code, *, admit: Admit | None = None) -> HandOut:
+        """Finish a login with an authorization code; see Accounts.login_with_code."""
+        return await self._accounts.login_with_code(target, code, admit)
 
-    async def login_with_code(
-        self,
-        target: str,
-        code: oauth.Code,
-        *,
-        admit: Callable[[User, User | None], Awaitable[bool]] | None = None,
-    ) -> HandOut:
-        """Finish a login: exchange an authorization code for the first pair. The old pair serves until that is saved.
+    async def logout(self, target: str, *, revoke_personal: bool = False) -> LoggedOut:
+        """Forget a profile's tokens until somebody logs in; see Accounts.logout."""
+        return await self._accounts.logout(target, revoke_personal=revoke_personal)
 
-        Args:
-            target: a profile's name or URL.
-            code: the authorization code.
-            admit: is asked whether another user than last time (the second) may be logged in; without it, none may.
-
-        Raises:
-            Failure: it did not work, and why; nothing has changed.
-        """
-        row = self._rows.resolve(target)
-        # Who leaves now must not leave a code that is spent and a pair that nobody keeps.
-        handed: list[HandOut] = []
-        with trio.CancelScope(shield=True):
-            handed.append(await self._finish_login(row, code))
-        return handed[0]
-
-    async def _finish_login(self, row: Row, code: oauth.Code) -> HandOut:
-        result = await self._exchange.redeem(row.profile, code)
-        if isinstance(result, Problem):
-            raise Failure(Code.NEEDS_LOGIN, f"{row.profile.name}: {result.sentence}", result.mend)
-        self._check_open(row)
-        await self._driver.complete(row, LoggedIn(result))
-        return self._ready(row, result)
-
-    async def logout(self, target: str, *, revoke_personal: bool = False) -> telling.LoggedOut:
-        """Forget a profile's tokens, and have the server revoke the access token. It lasts until a login.
-
-        Args:
-            target: a profile's name or URL.
-            revoke_personal: revoke a personal access token, too.
-
-        Raises:
-            Failure: there is no such profile, or the disk refuses; then nothing has changed.
-        """
-        row = self._rows.resolve(target)
-        before = row.life
-        try:
-            await self._worker.do(self._store.log_out, row.profile.name, {identity(row.profile): row.life.serial + 1})
-        except StoreProblem as error:
-            raise Failure(Code.INTERNAL, error.message, error.hint) from None
-        self._driver.happen(row, LoggedOut(telling.logged_out(row.profile)))
-        if before.held is None:
-            return telling.LoggedOut(row.profile.name, telling.Revoked.NOTHING, "there was no token")
-        return telling.LoggedOut(row.profile.name, telling.Revoked.NOT_REVOKED, "it lives on")
-
-    async def forget(self, target: str) -> telling.LoggedOut:
-        """Log out and delete everything about a profile: it is about to be removed.
-
-        Raises:
-            Failure: there is no such profile, or the disk refuses.
-        """
-        left = await self.logout(target)
-        await self._worker.do(self._store.forget, left.profile)
-        return left
+    async def forget(self, target: str) -> LoggedOut:
+        """Log out, and delete everything about a profile; see Accounts.forget."""
+        return await self._accounts.forget(target)
 
     async def reject(self, target: str, fingerprint: str, timeout: float) -> HandOut:
         """Hear that a server refused a token, and give the one to use instead.
@@ -294,13 +228,13 @@ class Keeper:
         if row.one_reject is None:
             row.one_reject = trio.Lock()
         async with row.one_reject:  # those who report the same token wait here, and find it replaced
-            self._check_open(row)
+            self._rows.check(row)
             if _fingerprint(row.life) == fingerprint and row.life.renewal is Renewal.IDLE:
                 await self._renew_rejected(row, row.life.held)
         while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL} and _fingerprint(row.life) == fingerprint:
-            self._check_open(row)
+            self._rows.check(row)
             await self._driver.changed(row)
-        self._check_open(row)
+        self._rows.check(row)
         if _fingerprint(row.life) == fingerprint:
             raise telling.failure(
                 row.profile, row.life, f"there is no other token for {row.profile.name}", Code.WAITING
@@ -361,7 +295,7 @@ class Keeper:
     async def _get(self, row: Row, lasting: float | None) -> HandOut:
         asked = False
         while True:
-            self._check_open(row)
+            self._rows.check(row)
             life, now = row.life, self._clock.now()
             decision = decide(life, now, lasting)
             if isinstance(decision, Ask) and asked:
@@ -395,26 +329,12 @@ class Keeper:
     def _serve(self, row: Row, decision: Serve, now: Moment) -> HandOut:
         held = row.life.held
         assert held is not None  # noqa: S101 - decide() serves what is held
-        ready = self._ready(row, held)
+        ready = row.hand_out(held)
         if decision.lease is None:
             return ready
         row.life = replace(row.life, leased_until=max(row.life.leased_until, decision.lease))
         good_until = now.wall + (decision.lease - now.boot)
         return replace(ready, good_until=None if good_until == float("inf") else int(good_until))
-
-    def _check_open(self, row: Row) -> None:
-        if self._stopping:
-            raise Failure(Code.STOPPING, "pmcredd is stopping", "pmcred status")
-        if row.retired:
-            raise Failure(
-                Code.NO_SUCH_PROFILE, f"the profile {row.profile.name} was changed or removed meanwhile", "ask again"
-            )
-
-    def _ready(self, row: Row, held: Held) -> HandOut:
-        if row.ready is None or row.ready_for is not held:
-            row.ready = telling.hand_out(row.profile, held, row.life.user)
-            row.ready_for = held
-        return row.ready
 
 
 def _fingerprint(life: Life) -> str | None:

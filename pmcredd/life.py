@@ -49,7 +49,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user of ProcessMaker: the `sub` of a token, and the username, where the server has told it (text for people)."""
+    """A user of ProcessMaker: the `sub` of a token, and the username for people, where the server has told it."""
 
     id: str
     name: str | None = None

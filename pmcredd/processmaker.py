@@ -7,6 +7,7 @@ from types import MappingProxyType
 from urllib.parse import quote, urlsplit
 
 from pmcredd.profiles import Grant, Profile
+from pmcredd.secret import Secret
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -26,7 +27,11 @@ class Generation:
     refresh_lifetime: float | None
     """How many seconds a refresh token lives unused, where it is not as long as the access token."""
     tells_tokens: bool
-    """Whether GET /users/{sub}/tokens/{jti} tells of a token, with that very token."""
+    """Whether a token tells its user, and GET /users/{sub} and /users/{sub}/tokens/{jti} tell more, with that token."""
+    revoke_path: str
+    """Where a DELETE revokes an access token: `{sub}` and `{jti}` are the token's claims, `{token}` is the token."""
+    living_path: str
+    """A small resource of the API that any living token may read."""
     clients_page: str
     """Where an administrator finds the OAuth clients, in the words of the user interface."""
 
@@ -42,6 +47,8 @@ GENERATIONS: Mapping[int, Generation] = MappingProxyType(
             invalid_client_status=401,
             refresh_lifetime=None,
             tells_tokens=True,
+            revoke_path="/api/1.0/users/{sub}/tokens/{jti}",
+            living_path="/users/{sub}/tokens/{jti}",
             clients_page="Admin > Auth Clients",
         ),
         3: Generation(
@@ -53,6 +60,8 @@ GENERATIONS: Mapping[int, Generation] = MappingProxyType(
             invalid_client_status=400,
             refresh_lifetime=14 * 86_400.0,
             tells_tokens=False,
+            revoke_path="/{workspace}/oauth2/{token}",
+            living_path="/cases/draft/paged?limit=1",
             clients_page="Admin > REST applications",
         ),
     }
@@ -93,6 +102,28 @@ def token_info_url(profile: Profile, sub: str | None, jti: str | None) -> str | 
     if not (generation(profile).tells_tokens and sub and jti):
         return None
     return api_url(profile, f"/users/{quote(sub, safe='')}/tokens/{quote(jti, safe='')}")
+
+
+def user_url(profile: Profile, sub: str | None) -> str | None:
+    """Give the URL that tells of a token's own user, or None where there is none."""
+    if not (generation(profile).tells_tokens and sub):
+        return None
+    return api_url(profile, f"/users/{quote(sub, safe='')}")
+
+
+def revocation_urls(profile: Profile, sub: str | None, jti: str | None, token: Secret) -> tuple[str, str] | None:
+    """Give the URL whose DELETE revokes an access token, and one that a GET with it can only read while it lives.
+
+    None where the token does not tell what the URL needs. The one of ProcessMaker 3 has the token itself in it.
+    """
+    server = generation(profile)
+    if "{jti}" in server.revoke_path and not (sub and jti):
+        return None
+    parts = {"{sub}": sub or "", "{jti}": jti or "", "{token}": token.reveal()}
+    revoke, living = server.revoke_path, server.living_path
+    for name, value in parts.items():
+        revoke, living = (path.replace(name, quote(value, safe="")) for path in (revoke, living))
+    return _join(profile, revoke), api_url(profile, living)
 
 
 def token_url(profile: Profile) -> str:

@@ -35,6 +35,7 @@ class Rows:
         # By identity: rows that no profile matches any more. One may still wait for an answer, and its profile may come
         # back (a typo in a url, for ten seconds) before that arrives: a second row would spend its refresh token twice.
         self._parked: dict[str, Row] = {}
+        self.stopping = False
 
     def __iter__(self) -> Iterator[Row]:
         return iter([self._rows[name] for name in sorted(self._rows)])
@@ -42,6 +43,30 @@ class Rows:
     def everything(self) -> list[Row]:
         """Give all rows, those too that no profile matches any more."""
         return [*self._rows.values(), *self._parked.values()]
+
+    def check(self, row: Row) -> None:
+        """See that this profile is still served.
+
+        Raises:
+            Failure: it is not, and why.
+        """
+        if self.stopping:
+            raise Failure(Code.STOPPING, "pmcredd is stopping", "pmcred status")
+        if row.retired:
+            raise Failure(
+                Code.NO_SUCH_PROFILE, f"the profile {row.profile.name} was changed or removed meanwhile", "ask again"
+            )
+
+    def parked(self, name: str) -> list[Row]:
+        """Give the rows that profiles of this name once had, under another url, another user, another grant."""
+        return [row for row in self._parked.values() if row.profile.name == name]
+
+    def forget(self, name: str) -> None:
+        """Keep nothing of a profile that is about to be removed."""
+        for row in self.parked(name):
+            del self._parked[identity(row.profile)]
+        if name in self._rows:
+            self._rows[name].forgotten = True
 
     async def open(self, opened: Iterable[Profile]) -> None:
         """Bring profiles to life with what the store has of them."""
@@ -143,7 +168,8 @@ class Rows:
     def _retire(self, name: str) -> None:
         row = self._rows.pop(name)
         row.retired = True
-        self._parked[identity(row.profile)] = row
+        if not row.forgotten:
+            self._parked[identity(row.profile)] = row
         self._driver.tell(row)
 
 

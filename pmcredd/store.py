@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from pmcredd.life import User
-from pmcredd.oauth import Token, is_b64token
 from pmcredd.profiles import Profile
-from pmcredd.secret import Secret
+from pmcredd.saved_row import COLUMNS, MARKS, Saved, columns, number, read_row, text
 from pmcredd.state_file import StoreProblem, mapped, open_state_file
-from pmcredd.validity import DAY, Held, Moment
+from pmcredd.validity import DAY, Held
 
 __all__ = ["Account", "Saved", "Stop", "Store", "StoreProblem", "identity"]
 
@@ -28,24 +27,6 @@ PADDING = 65536  # bytes: several times what a pair of tokens takes
 PARKED_FOR = 30 * DAY  # a row that no profile matches any more is forgotten after this
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """A row as it was found: the token, the serial it was saved with, and the wall time of the last `get`.
-
-    `tries` is how often its refresh token may have been spent, `past` the fingerprints of the tokens before,
-    `leased_until` a boot time of the boot it was issued in.
-    """
-
-    held: Held
-    serial: int
-    asked_at: float
-    past: tuple[str, ...] = ()
-    proved: bool = False
-    dead: bool = False
-    leased_until: float = 0.0
-    tries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +94,14 @@ class Store:
     def load(self, identities: Sequence[str]) -> dict[str, Saved]:
         """Find the tokens of these identities; what is not there is not in the answer."""
         query = (
-            f"SELECT {_COLUMNS}, past, proved, dead, leased_until, tries FROM credential "  # noqa: S608 - constant columns
+            f"SELECT {COLUMNS}, past, proved, dead, leased_until, tries FROM credential "  # noqa: S608 - constant columns
             "LEFT JOIN intent USING (identity, serial) WHERE identity = ?"
         )
         found = {}
         with mapped(self.path):
             for each in identities:
                 row = self._db.execute(query, (each,)).fetchone()
-                if row is not None and (saved := _saved(row)) is not None:
+                if row is not None and (saved := read_row(row)) is not None:
                     found[each] = saved
         return found
 
@@ -132,8 +113,8 @@ class Store:
             for each in identities:
                 row = self._db.execute(query, (each,)).fetchone()
                 if row is not None:
-                    user = None if row[0] is None else User(str(row[0]), _text(row[1]))
-                    found[each] = Account(user, int(_number(row[2]) or 0))
+                    user = None if row[0] is None else User(str(row[0]), text(row[1]))
+                    found[each] = Account(user, int(number(row[2]) or 0))
         return found
 
     def save(
@@ -153,7 +134,6 @@ class Store:
         """
 
         def work() -> bool:
-            token = held.token
             known = self._db.execute(
                 "SELECT logged_out FROM account WHERE identity = ?", (identity(profile),)
             ).fetchone()
@@ -165,24 +145,14 @@ class Store:
             )
             spent = self._db.execute("DELETE FROM intent WHERE identity = ?", (identity(profile),)).rowcount > 0
             self._db.execute(
-                f"INSERT OR REPLACE INTO credential (identity, profile, past, proved, {_COLUMNS}) "  # noqa: S608 - constant columns
-                f"VALUES (?, ?, ?, ?, {_MARKS})",
+                f"INSERT OR REPLACE INTO credential (identity, profile, past, proved, {COLUMNS}) "  # noqa: S608 - constant columns
+                f"VALUES (?, ?, ?, ?, {MARKS})",
                 (
                     identity(profile),
                     profile.name,
                     " ".join(past),
                     proved,
-                    token.access_token.reveal(),
-                    token.token_type,
-                    token.expires_in,
-                    token.refresh_token.reveal() if token.refresh_token else None,
-                    token.scope,
-                    token.sub,
-                    token.jti,
-                    token.exp,
-                    held.issued.boot,
-                    held.issued.wall,
-                    held.issued.boot_id,
+                    *columns(held),
                     serial,
                     asked_at,
                 ),
@@ -307,16 +277,18 @@ class Store:
         """End a logout: a person says that a token may be asked for again."""
         self._run(lambda: self._db.execute("UPDATE account SET logged_out = 0 WHERE identity = ?", (profile_identity,)))
 
-    def forget(self, profile_name: str) -> None:
-        """Delete everything about a profile of this name."""
+    def forget(self, profile_name: str) -> bool:
+        """Delete everything about a profile of this name; gives whether there was anything."""
 
-        def work() -> None:
-            self._db.execute("DELETE FROM credential WHERE profile = ?", (profile_name,))
-            self._db.execute("DELETE FROM account WHERE profile = ?", (profile_name,))
+        def work() -> int:
+            tokens = self._db.execute("DELETE FROM credential WHERE profile = ?", (profile_name,)).rowcount
+            accounts = self._db.execute("DELETE FROM account WHERE profile = ?", (profile_name,)).rowcount
             self._drop_intents()
+            return tokens + accounts
 
-        self._run(work)
+        found = self._run(work) > 0
         self._wipe()
+        return found
 
     def stop(self, key: str) -> Stop | None:
         """Say whether this secret must not be tried. Two tries that a kill cut short count as a refusal."""
@@ -378,47 +350,3 @@ class Store:
             return salt
 
         return self._run(work)
-
-
-_COLUMNS = (
-    "access_token, token_type, expires_in, refresh_token, scope, sub, jti, exp, "
-    "issued_boot, issued_wall, issued_boot_id, serial, asked_at"
-)
-_MARKS = ", ".join("?" * len(_COLUMNS.split(",")))
-
-
-def _saved(row: tuple[object, ...]) -> Saved | None:
-    """Make a row of what was found; None if a flipped bit made it useless: one profile logs in anew, not all."""
-    access, token_type, expires_in, refresh, scope, sub, jti, exp, boot, wall, boot_id, serial, asked_at = row[:13]
-    past, proved, dead, leased_until, tries = row[13:]
-    if not (isinstance(access, str) and is_b64token(access) and isinstance(boot, float) and isinstance(wall, float)):
-        return None
-    token = Token(
-        access_token=Secret(str(access)),
-        token_type=str(token_type),
-        expires_in=_number(expires_in),
-        refresh_token=None if refresh is None else Secret(str(refresh)),
-        scope=_text(scope),
-        sub=_text(sub),
-        jti=_text(jti),
-        exp=_number(exp),
-    )
-    issued = Moment(boot=_number(boot) or 0.0, wall=_number(wall) or 0.0, boot_id=str(boot_id))
-    return Saved(
-        Held(token, issued),
-        serial=int(_number(serial) or 1),
-        asked_at=_number(asked_at) or 0.0,
-        past=tuple(str(past).split()),
-        proved=bool(proved),
-        dead=bool(dead),
-        leased_until=_number(leased_until) or 0.0,
-        tries=int(_number(tries) or 0),
-    )
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None

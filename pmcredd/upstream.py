@@ -40,9 +40,20 @@ class Upstream:
         Raises:
             ValueError: `url` is of another origin than the profile's, where its token must not go.
         """
+        return await self._as_bearer(profile, "GET", url, bearer)
+
+    async def delete(self, profile: Profile, url: str, bearer: Secret) -> Answer | NotSent | Unknown:
+        """Delete a resource of the profile's own server with a token, within the same limits.
+
+        Raises:
+            ValueError: as `get`.
+        """
+        return await self._as_bearer(profile, "DELETE", url, bearer)
+
+    async def _as_bearer(self, profile: Profile, method: str, url: str, bearer: Secret) -> Answer | NotSent | Unknown:
         if parse_url(url).origin != parse_url(profile.url).origin:
             raise ValueError(f"profile {profile.name}: its token was about to go to another server")
-        return await self._exchange(profile, "GET", url, [("authorization", f"Bearer {bearer.reveal()}")], b"")
+        return await self._exchange(profile, method, url, [("authorization", f"Bearer {bearer.reveal()}")], b"")
 
     async def aclose(self) -> None:
         """End the use of it; no connection is open between requests."""

@@ -91,7 +91,9 @@ def test_an_older_schema_is_brought_forward(path: Path, monkeypatch: pytest.Monk
     store = Store.open(path)
     store.save(PROD, held(), serial=1, asked_at=WALL)
     store.close()
-    monkeypatch.setitem(state_file.MIGRATIONS, 1, "ALTER TABLE credential ADD COLUMN extra TEXT; SELECT 1")
+    monkeypatch.setitem(
+        state_file.MIGRATIONS, len(state_file.MIGRATIONS), "ALTER TABLE credential ADD COLUMN extra TEXT; SELECT 1"
+    )
 
     Store.open(path).close()
 
@@ -102,7 +104,9 @@ def test_an_older_schema_is_brought_forward(path: Path, monkeypatch: pytest.Monk
 def test_a_broken_migration_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A migration that fails half way leaves the old schema, and the program says so."""
     Store.open(path).close()
-    monkeypatch.setitem(state_file.MIGRATIONS, 1, "ALTER TABLE credential ADD COLUMN extra TEXT; NONSENSE")
+    monkeypatch.setitem(
+        state_file.MIGRATIONS, len(state_file.MIGRATIONS), "ALTER TABLE credential ADD COLUMN extra TEXT; NONSENSE"
+    )
 
     with pytest.raises(StoreProblem):
         Store.open(path)

@@ -188,15 +188,17 @@ def test_what_was_learned_of_a_token_is_kept_with_it(path: Path) -> None:
 
 
 def test_a_profile_is_forgotten_by_name(path: Path) -> None:
-    """Every row of a name goes, whatever it pointed at, but those that are to be kept and those of other names."""
+    """Every row of a name goes, whatever it pointed at; those of other names stay."""
     store = Store.open(path)
     moved, other = profile("prod", url="https://moved.example"), profile("other")
     for each in (PROD, moved, other):
         store.save(each, FULL, serial=1, asked_at=WALL)
 
-    store.forget("prod", keep={identity(moved)})
+    assert store.forget("prod")
 
-    assert store.load([identity(each) for each in (PROD, moved, other)]).keys() == {identity(moved), identity(other)}
+    assert store.load([identity(each) for each in (PROD, moved, other)]).keys() == {identity(other)}
+    assert store.accounts([identity(each) for each in (PROD, moved, other)]).keys() == {identity(other)}
+    assert not store.forget("prod"), "there was nothing left"
 
 
 def run(script: str, *arguments: str | Path, through: Sequence[str] = ()) -> str:

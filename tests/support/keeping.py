@@ -145,6 +145,7 @@ async def keeping(
         worker=worker,
         reader=reader,
         exchange=exchange,
+        bearer=bearer,
         driver=driver,
         clock=clock,
     )

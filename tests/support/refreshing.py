@@ -9,6 +9,7 @@ import httpx
 import trio
 
 from pmcredd.attempts import Attempts
+from pmcredd.bearer import Bearer
 from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Gate
@@ -132,10 +133,26 @@ async def refreshing(
     gate = Gate(clock, scheduler)
     upstream = Upstream(transport_for_tests=way)
     reader, attempts = SecretReader({}), Attempts(store, worker, worker)
+    bearer = Bearer(upstream, clock)
     exchange = Exchange(
-        upstream=upstream, store=store, worker=worker, reader=reader, attempts=attempts, gate=gate, clock=clock
+        upstream=upstream,
+        bearer=bearer,
+        store=store,
+        worker=worker,
+        reader=reader,
+        attempts=attempts,
+        gate=gate,
+        clock=clock,
     )
-    driver = Driver(store=store, worker=worker, exchange=exchange, scheduler=scheduler, clock=clock, jitter=lambda: 0.0)
+    driver = Driver(
+        store=store,
+        worker=worker,
+        exchange=exchange,
+        bearer=bearer,
+        scheduler=scheduler,
+        clock=clock,
+        jitter=lambda: 0.0,
+    )
     configs: list[Config] = []
 
     async def load() -> Config:
@@ -148,6 +165,7 @@ async def refreshing(
         worker=worker,
         reader=reader,
         exchange=exchange,
+        bearer=bearer,
         driver=driver,
         clock=clock,
     )

@@ -1,0 +1,271 @@
+"""Logging a profile in and out: what a person does to a credential.
+
+One of them at a time for a profile, so that what is on disk and what is in memory change together; and it is on disk
+before it is told.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import trio
+
+from pmcredd import oauth, telling, transition
+from pmcredd.bearer import Bearer, Stranger, describe
+from pmcredd.clock import Clock
+from pmcredd.driver import Driver, Row
+from pmcredd.exchange import Exchange
+from pmcredd.gate import Priority
+from pmcredd.life import Life, LoggedIn, Problem, Reason, Renewal, Retry, User
+from pmcredd.life import LoggedOut as Out
+from pmcredd.profiles import Grant
+from pmcredd.rows import Rows
+from pmcredd.secret_sources import SecretUnavailable
+from pmcredd.store import Store, StoreProblem, identity
+from pmcredd.telling import Failure, HandOut, LoggedOut, Revoked
+from pmcredd.validity import Held
+from pmcredd.wire import Code
+from pmcredd.worker import Worker
+
+NAME_WITHIN = 10.0  # seconds that a login waits for the name of its user, where only people want to know it
+
+Admit = Callable[[User, User | None], Awaitable[bool]]
+
+
+class Accounts:
+    """Who is logged in.
+
+    Args:
+        rows: the profiles.
+        store: where it is made to last; only ever used through `worker`.
+        exchange: asks servers for tokens.
+        bearer: asks servers about tokens.
+        driver: carries out what the lifecycle decides.
+        clock: time.
+    """
+
+    def __init__(
+        self,
+        *,
+        rows: Rows,
+        store: Store,
+        worker: Worker,
+        exchange: Exchange,
+        bearer: Bearer,
+        driver: Driver,
+        clock: Clock,
+    ) -> None:
+        self._rows = rows
+        self._store = store
+        self._worker = worker
+        self._exchange = exchange
+        self._bearer = bearer
+        self._driver = driver
+        self._clock = clock
+
+    # --- in -----------------------------------------------------------------------------------------------------------
+
+    async def login(self, target: str, timeout: float) -> HandOut:
+        """Try once now, whatever stopped it: a person says that it may be tried.
+
+        Raises:
+            Failure: it did not work, and why.
+        """
+        row = self._rows.resolve(target)
+        with trio.move_on_after(timeout):
+            if row.life.reason is Reason.LOGGED_OUT and row.profile.grant is Grant.AUTHORIZATION_CODE:
+                raise self._failure(row, timeout)  # that takes a browser
+            try:
+                await self._exchange.forgive(row.profile)
+            except StoreProblem as error:
+                raise Failure(Code.INTERNAL, error.message, error.hint) from None
+            except SecretUnavailable as error:
+                raise Failure(Code.MISCONFIGURED, f"{row.profile.name}: {error.sentence}", error.mend) from None
+            before = await self._try_again(row)
+            while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL}:
+                await self._driver.changed(row)
+                self._rows.check(row)
+            if row.life.renewal is Renewal.IDLE and row.life.held is not None and row.life.held is not before:
+                return row.hand_out(row.life.held)
+        raise self._failure(row, timeout)
+
+    async def _try_again(self, row: Row) -> Held | None:
+        """End a logout, and try; gives the token in hand."""
+        with trio.CancelScope(shield=True):
+            async with _alone(row):
+                self._rows.check(row)
+                if row.life.reason is Reason.LOGGED_OUT:
+                    try:
+                        await self._worker.do(self._store.log_in, identity(row.profile))
+                    except StoreProblem as error:
+                        raise Failure(Code.INTERNAL, error.message, error.hint) from None
+                row.forgotten = False
+                self._driver.urge(row, Priority.LOGIN)
+                self._driver.happen(row, Retry())
+        return row.life.held
+
+    def _failure(self, row: Row, timeout: float) -> Failure:
+        name = row.profile.name
+        return telling.failure(row.profile, row.life, f"no token for {name} within {timeout:g} s", Code.WAITING)
+
+    async def login_with_code(self, target: str, code: oauth.Code, admit: Admit | None) -> HandOut:
+        """Finish a login: exchange an authorization code for the first pair. The old pair serves until that is saved.
+
+        Args:
+            target: a profile's name or URL.
+            code: the authorization code.
+            admit: is asked whether another user than last time (the second) may be logged in; without it, none may.
+
+        Raises:
+            Failure: it did not work, and why; nothing has changed.
+        """
+        row = self._rows.resolve(target)
+        # Who leaves now must not leave a code that is spent and a pair that nobody knows of.
+        with trio.CancelScope(shield=True):
+            result = await self._exchange.redeem(row.profile, code)
+        if isinstance(result, Problem):
+            raise Failure(Code.NEEDS_LOGIN, f"{row.profile.name}: {result.sentence}", result.mend)
+        try:
+            user = await self._admitted(row, result, admit)
+            with trio.CancelScope(shield=True):
+                async with _alone(row):
+                    self._rows.check(row)
+                    row.forgotten = False
+                    await self._driver.complete(row, LoggedIn(result, user))
+        except Failure as failure:
+            with trio.CancelScope(shield=True):
+                why = await self._driver.revoke(row.profile, result)
+            end = "its token is revoked again" if why is None else f"its token lives on there: {why}"
+            raise Failure(failure.code, f"{failure.message}; nothing was saved, and {end}", failure.hint) from None
+        except BaseException:
+            self._driver.discard(row, result)
+            raise
+        return row.hand_out(result)
+
+    async def _admitted(self, row: Row, held: Held, admit: Admit | None) -> User | None:
+        """Give whose a new token is, if it may be.
+
+        Raises:
+            Failure: it may not.
+        """
+        profile = row.profile
+        found = await self._bearer.check(profile, held.token, row.life.user)
+        if isinstance(found, Stranger):
+            raise Failure(Code.NEEDS_LOGIN, f"{profile.name}: {found.problem.sentence}", found.problem.mend)
+        if found is None:
+            with trio.move_on_after(NAME_WITHIN):
+                found = await self._bearer.user(profile, held.token)
+        if found is None and held.token.sub:
+            found = User(held.token.sub)
+        before = row.life.user
+        if found is None or before is None or before.id == found.id or profile.expect_user is not None:
+            return found
+        if admit is not None and await admit(found, before):
+            return found
+        raise Failure(
+            Code.NEEDS_LOGIN,
+            f"{profile.name}: this login is of {describe(found)}, and the one before was of {describe(before)}",
+            f"log out of {profile.url} in the browser and log in again, or if it is right: "
+            f"pmcred login {profile.name} --as-new-user",
+        )
+
+    # --- out ----------------------------------------------------------------------------------------------------------
+
+    async def logout(self, target: str, *, revoke_personal: bool = False) -> LoggedOut:
+        """Forget a profile's tokens, and have the server revoke the access token. It lasts until a login.
+
+        Args:
+            target: a profile's name or URL.
+            revoke_personal: revoke a personal access token, too.
+
+        Raises:
+            Failure: there is no such profile, or the disk refuses; then nothing has changed.
+        """
+        row = self._rows.resolve(target)
+        with trio.CancelScope(shield=True):  # half a logout is none, and what is revoked is bounded in time
+            before = await self._log_out(row)
+            if before.held is None and revoke_personal and row.profile.grant is Grant.PERSONAL_ACCESS_TOKEN:
+                before = replace(before, held=await self._exchange.personal(row.profile))
+            revoked, sentence = await self._end(row, before, revoke_personal=revoke_personal)
+        return LoggedOut(row.profile.name, revoked, sentence)
+
+    async def forget(self, target: str) -> LoggedOut:
+        """Log out, and delete everything about a profile, that of its former identities too: it is to be removed.
+
+        A profile that is not in the configuration any more is found by its name.
+
+        Raises:
+            Failure: nothing is known of such a profile, or the disk refuses.
+        """
+        try:
+            left = await self.logout(target)
+        except Failure as failure:
+            if failure.code is not Code.NO_SUCH_PROFILE:
+                raise
+            parked = self._rows.parked(target)
+            if not await self._delete(target) and not parked:
+                raise
+            self._leave(parked)
+            return LoggedOut(target, Revoked.NOTHING, "what was still known of it is deleted")
+        await self._delete(left.profile)
+        return left
+
+    async def _delete(self, name: str) -> bool:
+        with trio.CancelScope(shield=True):
+            try:
+                found = await self._worker.do(self._store.forget, name)
+            except StoreProblem as error:
+                message = f"{name} is logged out, but what is known of it cannot be deleted: {error.message}"
+                raise Failure(Code.INTERNAL, message, error.hint) from None
+        self._rows.forget(name)
+        return found
+
+    async def _log_out(self, row: Row) -> Life:
+        """Make it last, then let it happen; gives the life before."""
+        async with _alone(row):
+            self._rows.check(row)
+            name, rows = row.profile.name, [row, *self._rows.parked(row.profile.name)]
+            serials = {identity(each.profile): each.life.serial + 1 for each in rows}
+            try:
+                await self._worker.do(self._store.log_out, name, serials)
+            except StoreProblem as error:
+                message = f"{name} is not logged out, nothing has changed: {error.message}"
+                raise Failure(Code.INTERNAL, message, error.hint) from None
+            before = row.life
+            self._driver.happen(row, Out(telling.logged_out(row.profile)))
+            self._leave(rows[1:])
+        return before
+
+    def _leave(self, parked: list[Row]) -> None:
+        """Drop the tokens of rows that no profile matches any more."""
+        for row in parked:
+            for held in self._living(row.life):
+                self._driver.discard(row, held)
+            self._driver.happen(row, Out(telling.logged_out(row.profile)))
+
+    def _living(self, life: Life) -> list[Held]:
+        """Give the access tokens that live as far as is known: one, unless a quiet renewal is just being saved."""
+        held = transition.living(life, self._clock.now())
+        if life.pending is None:
+            return [] if held is None else [held]
+        return [life.pending] if held is None or transition.kills(life) else [life.pending, held]
+
+    async def _end(self, row: Row, before: Life, *, revoke_personal: bool) -> tuple[Revoked, str]:
+        """Have the tokens of an ended life revoked; gives what became of them, for people too."""
+        profile, living = row.profile, self._living(before)
+        left = telling.left_behind(before)
+        if not living:
+            there = "there was no access token" if before.held is None else "its access token had ended already"
+            return Revoked.NOTHING, "; ".join((there, *left))
+        if profile.grant is Grant.PERSONAL_ACCESS_TOKEN and not revoke_personal:
+            return Revoked.KEPT, telling.personal_kept(profile)
+        whys = [await self._driver.revoke(profile, each, proved=before.proved) for each in living]
+        why = next((each for each in whys if each is not None), None)
+        if why is None:
+            return Revoked.REVOKED, "; ".join(("its access token is revoked on the server", *left))
+        return Revoked.NOT_REVOKED, "; ".join((telling.lives_on(living[0], why, self._clock.now()), *left))
+
+
+def _alone(row: Row) -> trio.Lock:
+    if row.one_login is None:
+        row.one_login = trio.Lock()
+    return row.one_login
