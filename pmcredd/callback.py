@@ -5,8 +5,9 @@ scan) is told so and changes nothing.
 """
 
 import errno
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ class Callback:
         self._page: Page | None = None
         self._finished = trio.Event()
         self._open: dict[trio.CancelScope, None] = {}  # connections without the answer, the oldest first
-        self._bearers = 0  # connections that brought the answer, and have not got their page
+        self._bearers: set[trio.CancelScope] = set()  # connections that brought the answer, and wait for their page
         self._served = trio.Event()
 
     def begin(self, authorization: Authorization) -> None:
@@ -76,11 +77,10 @@ class Callback:
             self._page = page
             self._finished.set()
         while self._bearers:
-            self._served = trio.Event()
             await self._served.wait()
         await trio.lowlevel.checkpoint()
 
-    async def serve(self, stream: trio.abc.Stream) -> None:
+    async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Answer one connection's one request; nothing that a client does makes it raise."""
         if len(self._open) >= MOST_CONNECTIONS:
             # The oldest goes: a browser's request comes at once, and who holds connections open must not keep it out.
@@ -96,7 +96,7 @@ class Callback:
             finally:
                 self._open.pop(scope, None)
 
-    async def _converse(self, stream: trio.abc.Stream, scope: trio.CancelScope) -> None:
+    async def _converse(self, stream: trio.abc.HalfCloseableStream, scope: trio.CancelScope) -> None:
         import h11  # in functions here: most daemons never see a login
 
         connection = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_LIMIT)
@@ -109,24 +109,39 @@ class Callback:
             page = _refused(error.error_status_hint, "This is not a request that a browser would make.")
         if page is not None:
             await _send(stream, connection, page)
-        elif self._bearers >= MOST_CONNECTIONS:
+        elif len(self._bearers) >= MOST_CONNECTIONS:
             await _send(stream, connection, _refused(503, "This page was asked for too often."))
         else:
-            self._bearers += 1
-            try:
-                await _send(stream, connection, await self._last_page(scope))
-            finally:
-                self._bearers -= 1
-                self._served.set()
+            with self._bearing(scope):
+                await self._finished.wait()
+                scope.deadline = trio.current_time() + TIME_LIMIT
+                assert self._page is not None  # noqa: S101 - set together with the event
+                await _send(stream, connection, self._page)
         await _linger(stream)
 
-    async def _last_page(self, scope: trio.CancelScope) -> Page:
-        self._open.pop(scope, None)
-        scope.deadline = float("inf")  # the exchange of the code has limits of its own
-        await self._finished.wait()
-        scope.deadline = trio.current_time() + TIME_LIMIT
-        assert self._page is not None  # noqa: S101 - set together with the event
-        return self._page
+    @contextmanager
+    def _bearing(self, scope: trio.CancelScope) -> Iterator[None]:
+        """Keep a connection that brought the answer: the exchange of the code has limits of its own.
+
+        A login that is cancelled meanwhile owes it a page, so it is cancelled by `drop` alone.
+        """
+        self._open.pop(scope, None)  # it is not there if it had to make room in this very moment
+        if not self._bearers:
+            self._served = trio.Event()
+        self._bearers.add(scope)
+        scope.deadline, scope.shield = float("inf"), True
+        try:
+            yield
+        finally:
+            scope.shield = False
+            self._bearers.discard(scope)
+            if not self._bearers:
+                self._served.set()
+
+    def drop(self) -> None:
+        """Leave the browsers that still have not taken their page."""
+        for scope in self._bearers:
+            scope.cancel()
 
     def _judge(self, request: "h11.Request") -> Page | None:
         """Look for the answer in a request; give None if it is there, else what to say."""
@@ -161,7 +176,7 @@ async def listen(profile: Profile) -> AsyncIterator[Callback]:
         CallbackProblem: the port is taken, or may not be had.
 
     """
-    listener = await _open(profile)
+    listener = _open(profile)
     try:
         port: int = listener.socket.getsockname()[1]
         callback = Callback(rules.redirect_uri(profile, port), port)
@@ -177,6 +192,7 @@ async def listen(profile: Profile) -> AsyncIterator[Callback]:
                 listener.socket.close()
                 with trio.move_on_after(_GRACE, shield=True):
                     await callback.finish(_ended(profile))
+                callback.drop()
                 nursery.cancel_scope.cancel()
         if raised is not None:
             raise raised
@@ -204,27 +220,25 @@ def _ended(profile: Profile) -> Page:
     )
 
 
-async def _open(profile: Profile) -> trio.SocketListener:
+def _open(profile: Profile) -> trio.SocketListener:
     port = profile.redirect_port
-    edit = f"pmcred profile edit {profile.name}"
     if port is None and profile.generation == 3:
-        registered = processmaker.generation(profile).clients_page
+        clients = processmaker.generation(profile).clients_page
         raise CallbackProblem(
             f"ProcessMaker 3 compares the redirect URI with its port, and profile {profile.name} names none",
-            f'write redirect_uri = "http://127.0.0.1:28080/callback", and the same in {registered}: {edit}',
+            f'write redirect_uri = "http://127.0.0.1:28080/callback", and the same in {clients}: '
+            f"pmcred profile edit {profile.name}",
         )
-    listening = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_STREAM)
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
     try:
         # A login just after another one on the same port; two that listen at once stay impossible (socket(7)).
-        listening.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
-        await listening.bind((_ADDRESS, port or 0))
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((_ADDRESS, port or 0))
         listening.listen(MOST_CONNECTIONS)
-    except BaseException as failed:
+    except OSError as failed:
         listening.close()
-        if not isinstance(failed, OSError):
-            raise
         raise _problem(profile, port, failed) from None
-    return trio.SocketListener(listening)
+    return trio.SocketListener(trio.socket.from_stdlib_socket(listening))
 
 
 def _problem(profile: Profile, port: int | None, failed: OSError) -> CallbackProblem:
@@ -245,7 +259,7 @@ def _problem(profile: Profile, port: int | None, failed: OSError) -> CallbackPro
     return CallbackProblem(message, hint)
 
 
-async def _request(stream: trio.abc.Stream, connection: "h11.Connection") -> "h11.Request | None":
+async def _request(stream: trio.abc.HalfCloseableStream, connection: "h11.Connection") -> "h11.Request | None":
     """Read the head of one request; None if the client left without one."""
     import h11
 
@@ -258,7 +272,7 @@ async def _request(stream: trio.abc.Stream, connection: "h11.Connection") -> "h1
         connection.receive_data(bytes(await stream.receive_some(_CHUNK)))
 
 
-async def _send(stream: trio.abc.Stream, connection: "h11.Connection", page: Page) -> None:
+async def _send(stream: trio.abc.HalfCloseableStream, connection: "h11.Connection", page: Page) -> None:
     import h11
 
     headers = [*page.headers.items(), ("content-length", str(len(page.body)))]
@@ -268,11 +282,10 @@ async def _send(stream: trio.abc.Stream, connection: "h11.Connection", page: Pag
     await stream.send_all(answer + page.body)
 
 
-async def _linger(stream: trio.abc.Stream) -> None:
+async def _linger(stream: trio.abc.HalfCloseableStream) -> None:
     """Let a client that still sends read our answer: closing over unread bytes would reset the connection."""
     with trio.move_on_after(_LINGER):
-        if isinstance(stream, trio.abc.HalfCloseableStream):
-            await stream.send_eof()
+        await stream.send_eof()
         while await stream.receive_some(_CHUNK):
             pass
 
