@@ -14,6 +14,7 @@ import shlex
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,14 +26,24 @@ import pytest
 
 UID = 1000
 RUNTIME = f"/run/user/{UID}"
-HOME = "/run/home/pat"  # not below /tmp: a service may have a /tmp of its own
+HOME = "/home/pat"
+ROOT = Path(__file__).parents[2]
+INSTALLED = sorted({sys.prefix, sys.base_prefix, str(ROOT)})
+"""Where this Python and the package are."""
 PATIENCE = 60.0  # seconds until a condition that must come true is given up
 _SYSTEMD = "/lib/systemd/systemd"
 _NAMESPACES = ("--user", "--mount", "--cgroup", "--pid")
 _MAKE_WORLD = f"""
 mount -t tmpfs -o mode=755 tmpfs /run
-mkdir -p /run/systemd/system {RUNTIME} {HOME}
+mkdir -p /run/systemd/system {RUNTIME} /run/home
+mount --rbind /home /run/home
+mount -t tmpfs -o mode=755 tmpfs /home
+for place in {shlex.join(INSTALLED)}; do
+  case $place in /home/*) mkdir -p "$place"; mount --bind "/run$place" "$place" ;; esac
+done
+mkdir {HOME}
 mount --bind "$PLACE" {HOME}
+umount -R /run/home
 chmod 700 {RUNTIME}
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /etc/systemd/user
@@ -156,18 +167,19 @@ def why_not() -> str:
 
 
 @contextmanager
-def user_manager(*, commands: Path | None = None) -> Iterator[UserManager]:
+def user_manager(*, commands: Path | None = None, home: Path | None = None) -> Iterator[UserManager]:
     """Boot a manager, and end it with everything that it has started. Skips the test where that is impossible.
 
-    `commands` is a directory that is /usr/local/bin there, as if a package had been installed.
+    `commands` is a directory that is /usr/local/bin there, as if a package had been installed. `home` is the user's
+    home directory, if it is to outlive the manager.
     """
     if reason := why_not():
         pytest.skip(reason)
     with contextlib.ExitStack() as undo:
         # Short: a socket's path has 107 bytes.
         place = Path(undo.enter_context(tempfile.TemporaryDirectory(prefix="pm", ignore_cleanup_errors=True)))
-        home = place / "home"
-        (home / ".config" / "systemd").mkdir(parents=True)
+        home = home or place / "home"
+        (home / ".config" / "systemd").mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)
         (home / ".config" / "systemd" / "user.conf").write_text("[Manager]\nDefaultStandardOutput=inherit\n")
         log = place / "log"
@@ -181,7 +193,7 @@ def user_manager(*, commands: Path | None = None) -> Iterator[UserManager]:
             ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group), *_unshare(), "sh", "-c", _BOOT],
             env=_variables(home, commands) | {"LOG": str(log), "NOTIFY_SOCKET": str(place / "notify")},
             stdin=subprocess.PIPE,
-            stderr=log.open("ab"),
+            stderr=undo.enter_context(log.open("ab")),
         )
         undo.callback(_end, booting)
         try:
