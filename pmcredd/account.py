@@ -6,28 +6,30 @@ before it is told.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import trio
 
 from pmcredd import oauth, telling, transition
-from pmcredd.bearer import Bearer, Stranger, describe
+from pmcredd.bearer import Bearer, Stranger
 from pmcredd.clock import Clock
 from pmcredd.driver import Driver, Row
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
 from pmcredd.life import Life, LoggedIn, Problem, Reason, Renewal, Retry, User
 from pmcredd.life import LoggedOut as Out
-from pmcredd.profiles import Grant
+from pmcredd.profiles import Grant, Profile
 from pmcredd.rows import Rows
 from pmcredd.secret_sources import SecretUnavailable
 from pmcredd.store import Store, StoreProblem, identity
-from pmcredd.telling import Failure, HandOut, LoggedOut, Revoked
+from pmcredd.telling import Failure, HandOut, LoggedOut, Revoked, log
 from pmcredd.validity import Held
 from pmcredd.wire import Code
 from pmcredd.worker import Worker
 
 NAME_WITHIN = 10.0  # seconds that a login waits for the name of its user, where only people want to know it
 
+T = TypeVar("T")
 Admit = Callable[[User, User | None], Awaitable[bool]]
 
 
@@ -80,7 +82,7 @@ class Accounts:
                 raise Failure(Code.INTERNAL, error.message, error.hint) from None
             except SecretUnavailable as error:
                 raise Failure(Code.MISCONFIGURED, f"{row.profile.name}: {error.sentence}", error.mend) from None
-            before = await self._try_again(row)
+            before = await _whole(self._try_again(row))
             while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL}:
                 await self._driver.changed(row)
                 self._rows.check(row)
@@ -90,18 +92,18 @@ class Accounts:
 
     async def _try_again(self, row: Row) -> Held | None:
         """End a logout, and try; gives the token in hand."""
-        with trio.CancelScope(shield=True):
-            async with _alone(row):
-                self._rows.check(row)
-                if row.life.reason is Reason.LOGGED_OUT:
-                    try:
-                        await self._worker.do(self._store.log_in, identity(row.profile))
-                    except StoreProblem as error:
-                        raise Failure(Code.INTERNAL, error.message, error.hint) from None
-                row.forgotten = False
-                self._driver.urge(row, Priority.LOGIN)
-                self._driver.happen(row, Retry())
-        return row.life.held
+        async with _alone(row):
+            self._rows.check(row)
+            if row.life.reason is Reason.LOGGED_OUT:
+                try:
+                    await self._worker.do(self._store.log_in, identity(row.profile))
+                except StoreProblem as error:
+                    raise Failure(Code.INTERNAL, error.message, error.hint) from None
+            row.forgotten = False
+            before = row.life.held
+            self._driver.urge(row, Priority.LOGIN)
+            self._driver.happen(row, Retry())
+        return before
 
     def _failure(self, row: Row, timeout: float) -> Failure:
         name = row.profile.name
@@ -120,20 +122,14 @@ class Accounts:
         """
         row = self._rows.resolve(target)
         # Who leaves now must not leave a code that is spent and a pair that nobody knows of.
-        with trio.CancelScope(shield=True):
-            result = await self._exchange.redeem(row.profile, code)
+        result = await _whole(self._exchange.redeem(row.profile, code))
         if isinstance(result, Problem):
             raise Failure(Code.NEEDS_LOGIN, f"{row.profile.name}: {result.sentence}", result.mend)
         try:
             user = await self._admitted(row, result, admit)
-            with trio.CancelScope(shield=True):
-                async with _alone(row):
-                    self._rows.check(row)
-                    row.forgotten = False
-                    await self._driver.complete(row, LoggedIn(result, user))
+            await _whole(self._take(row, LoggedIn(result, user)))
         except Failure as failure:
-            with trio.CancelScope(shield=True):
-                why = await self._driver.revoke(row.profile, result)
+            why = await _whole(self._driver.revoke(row.profile, result))
             end = "its token is revoked again" if why is None else f"its token lives on there: {why}"
             raise Failure(failure.code, f"{failure.message}; nothing was saved, and {end}", failure.hint) from None
         except BaseException:
@@ -141,32 +137,40 @@ class Accounts:
             raise
         return row.hand_out(result)
 
+    async def _take(self, row: Row, event: LoggedIn) -> None:
+        async with _alone(row):
+            self._rows.check(row)
+            row.forgotten = False
+            await self._driver.complete(row, event)
+
     async def _admitted(self, row: Row, held: Held, admit: Admit | None) -> User | None:
-        """Give whose a new token is, if it may be.
+        """Give whose a new token is, if it may be. Whoever waits may leave while a person is asked, and only then.
 
         Raises:
             Failure: it may not.
         """
-        profile = row.profile
-        found = await self._bearer.check(profile, held.token, row.life.user)
+        profile, before = row.profile, row.life.user
+        user = await _whole(self._whose(profile, held, before))
+        if user is None or before is None or before.id == user.id or profile.expect_user is not None:
+            return user
+        if admit is not None and await admit(user, before):
+            return user
+        raise Failure(
+            Code.NEEDS_LOGIN,
+            f"{profile.name}: this login is of {telling.whose(user)}, the one before was of {telling.whose(before)}",
+            f"log out of {profile.url} in the browser and log in again, or if it is right: "
+            f"pmcred login {profile.name} --as-new-user",
+        )
+
+    async def _whose(self, profile: Profile, held: Held, before: User | None) -> User | None:
+        """Give whose a new token is, as far as the server tells; expect_user is obeyed."""
+        found = await self._bearer.check(profile, held.token, before)
         if isinstance(found, Stranger):
             raise Failure(Code.NEEDS_LOGIN, f"{profile.name}: {found.problem.sentence}", found.problem.mend)
         if found is None:
             with trio.move_on_after(NAME_WITHIN):
                 found = await self._bearer.user(profile, held.token)
-        if found is None and held.token.sub:
-            found = User(held.token.sub)
-        before = row.life.user
-        if found is None or before is None or before.id == found.id or profile.expect_user is not None:
-            return found
-        if admit is not None and await admit(found, before):
-            return found
-        raise Failure(
-            Code.NEEDS_LOGIN,
-            f"{profile.name}: this login is of {describe(found)}, and the one before was of {describe(before)}",
-            f"log out of {profile.url} in the browser and log in again, or if it is right: "
-            f"pmcred login {profile.name} --as-new-user",
-        )
+        return found if found is not None or not held.token.sub else User(held.token.sub)
 
     # --- out ----------------------------------------------------------------------------------------------------------
 
@@ -181,12 +185,7 @@ class Accounts:
             Failure: there is no such profile, or the disk refuses; then nothing has changed.
         """
         row = self._rows.resolve(target)
-        with trio.CancelScope(shield=True):  # half a logout is none, and what is revoked is bounded in time
-            before = await self._log_out(row)
-            if before.held is None and revoke_personal and row.profile.grant is Grant.PERSONAL_ACCESS_TOKEN:
-                before = replace(before, held=await self._exchange.personal(row.profile))
-            revoked, sentence = await self._end(row, before, revoke_personal=revoke_personal)
-        return LoggedOut(row.profile.name, revoked, sentence)
+        return await _whole(self._leave(row, revoke_personal=revoke_personal))
 
     async def forget(self, target: str) -> LoggedOut:
         """Log out, and delete everything about a profile, that of its former identities too: it is to be removed.
@@ -196,30 +195,27 @@ class Accounts:
         Raises:
             Failure: nothing is known of such a profile, or the disk refuses.
         """
+        return await _whole(self._forget(target))
+
+    async def _leave(self, row: Row, *, revoke_personal: bool) -> LoggedOut:
+        before = await self._log_out(row, forget=False)
+        if before.held is None and revoke_personal and row.profile.grant is Grant.PERSONAL_ACCESS_TOKEN:
+            before = replace(before, held=await self._exchange.personal(row.profile))
+        return await self._end(row, before, revoke_personal=revoke_personal)
+
+    async def _forget(self, target: str) -> LoggedOut:
         try:
-            left = await self.logout(target)
+            row = self._rows.resolve(target)
         except Failure as failure:
-            if failure.code is not Code.NO_SUCH_PROFILE:
-                raise
             parked = self._rows.parked(target)
-            if not await self._delete(target) and not parked:
+            if failure.code is not Code.NO_SUCH_PROFILE or not (await self._delete(target) or parked):
                 raise
-            self._leave(parked)
+            self._drop(parked)
             return LoggedOut(target, Revoked.NOTHING, "what was still known of it is deleted")
-        await self._delete(left.profile)
-        return left
+        before = await self._log_out(row, forget=True)
+        return await self._end(row, before, revoke_personal=False)
 
-    async def _delete(self, name: str) -> bool:
-        with trio.CancelScope(shield=True):
-            try:
-                found = await self._worker.do(self._store.forget, name)
-            except StoreProblem as error:
-                message = f"{name} is logged out, but what is known of it cannot be deleted: {error.message}"
-                raise Failure(Code.INTERNAL, message, error.hint) from None
-        self._rows.forget(name)
-        return found
-
-    async def _log_out(self, row: Row) -> Life:
+    async def _log_out(self, row: Row, *, forget: bool) -> Life:
         """Make it last, then let it happen; gives the life before."""
         async with _alone(row):
             self._rows.check(row)
@@ -232,10 +228,23 @@ class Accounts:
                 raise Failure(Code.INTERNAL, message, error.hint) from None
             before = row.life
             self._driver.happen(row, Out(telling.logged_out(row.profile)))
-            self._leave(rows[1:])
+            self._drop(rows[1:])
+            if forget:
+                await self._delete(name)
         return before
 
-    def _leave(self, parked: list[Row]) -> None:
+    async def _delete(self, name: str) -> bool:
+        """Delete what the disk has of a name; gives whether there was anything."""
+        try:
+            found = await self._worker.do(self._store.forget, name)
+        except StoreProblem as error:
+            # What is left says no more than whose it was: the tokens are gone.
+            log.warning("%s: what is known of it cannot be deleted: %s", name, error.message)
+            found = True
+        self._rows.forget(name)
+        return found
+
+    def _drop(self, parked: list[Row]) -> None:
         """Drop the tokens of rows that no profile matches any more."""
         for row in parked:
             for held in self._living(row.life):
@@ -249,20 +258,32 @@ class Accounts:
             return [] if held is None else [held]
         return [life.pending] if held is None or transition.kills(life) else [life.pending, held]
 
-    async def _end(self, row: Row, before: Life, *, revoke_personal: bool) -> tuple[Revoked, str]:
-        """Have the tokens of an ended life revoked; gives what became of them, for people too."""
+    async def _end(self, row: Row, before: Life, *, revoke_personal: bool) -> LoggedOut:
+        """Have the tokens of an ended life revoked, and tell what became of them."""
         profile, living = row.profile, self._living(before)
         left = telling.left_behind(before)
+
+        def told(revoked: Revoked, *said: str) -> LoggedOut:
+            return LoggedOut(profile.name, revoked, "; ".join(said))
+
         if not living:
             there = "there was no access token" if before.held is None else "its access token had ended already"
-            return Revoked.NOTHING, "; ".join((there, *left))
+            return told(Revoked.NOTHING, there, *left)
         if profile.grant is Grant.PERSONAL_ACCESS_TOKEN and not revoke_personal:
-            return Revoked.KEPT, telling.personal_kept(profile)
+            return told(Revoked.KEPT, telling.personal_kept(profile))
         whys = [await self._driver.revoke(profile, each, proved=before.proved) for each in living]
         why = next((each for each in whys if each is not None), None)
         if why is None:
-            return Revoked.REVOKED, "; ".join(("its access token is revoked on the server", *left))
-        return Revoked.NOT_REVOKED, "; ".join((telling.lives_on(living[0], why, self._clock.now()), *left))
+            return told(Revoked.REVOKED, "its access token is revoked on the server", *left)
+        return told(Revoked.NOT_REVOKED, telling.lives_on(living[0], why, self._clock.now()), *left)
+
+
+async def _whole(doing: Awaitable[T]) -> T:
+    """Carry through what is worse done by half than not at all; who asked for it may leave, and gets no answer."""
+    done: list[T] = []
+    with trio.CancelScope(shield=True):
+        done.append(await doing)
+    return done[0]
 
 
 def _alone(row: Row) -> trio.Lock:

@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 import trio
 
-from pmcredd import masking, oauth, processmaker
+from pmcredd import masking, oauth, processmaker, telling
 from pmcredd.clock import Clock
 from pmcredd.life import Event, Fault, Probed, ProbeFailed, Problem, User
 from pmcredd.profiles import Grant, Profile
@@ -94,7 +94,7 @@ class Bearer:
                 f"whether this token is of {expected}, as expect_user says, could not be found out: {name.sentence}"
             )
             return Stranger(Problem(sentence, name.mend), unknown=True)
-        whose = describe(User(token.sub) if isinstance(name, Problem) else _shown(token, name))
+        whose = telling.whose(User(token.sub) if isinstance(name, Problem) else _shown(token, name))
         sentence = f"this token is of {whose}, and expect_user says {'user ' if by_id else ''}{expected}"
         return Stranger(Problem(sentence, _mend(profile, expected), Fault.MISCONFIGURED))
 
@@ -153,11 +153,6 @@ class Bearer:
             if after.status == HTTPStatus.OK:
                 return f"{said}, and the token still lives"
         return f"{said}, and did not tell whether the token lives"
-
-
-def describe(user: User) -> str:
-    """Name a user for people."""
-    return f"user {user.id}" if user.name is None else f"{user.name} (user {user.id})"
 
 
 def _is_id(expected: str) -> bool:

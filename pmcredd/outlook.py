@@ -27,7 +27,7 @@ _WHY: Mapping[Rule, str] = {
 
 _STOPPED: Mapping[Reason, str] = {
     Reason.NEEDS_LOGIN: "Nothing is tried until somebody logs in: pmcred login {name}",
-    Reason.LOGGED_OUT: "Nothing is asked for until somebody logs in: pmcred login {name}",
+    Reason.LOGGED_OUT: "Somebody has logged out. Nothing is asked for until somebody logs in: pmcred login {name}",
     Reason.BAD_CREDENTIALS: "So that no account is locked, the password is not tried again until it is changed and "
     "read (pmcred reload), or you say so: pmcred login {name}",
     Reason.BAD_CLIENT: "The client secret is not tried again until it is changed and read (pmcred reload), or you say "
@@ -129,6 +129,8 @@ def _token(case: _Case) -> Iterator[str]:
     life, held = case.life, case.life.held
     if held is None:
         yield "There is no token at present."
+        if life.user is not None:
+            yield f"The last one was of {telling.whose(life.user)}."
         return
     end = validity.expires_at(held)
     name = held.token.access_token.fingerprint()
@@ -139,6 +141,8 @@ def _token(case: _Case) -> Iterator[str]:
     else:
         yield f"The token in hand ({name}) was got at {case.at(held.issued.wall)}."
         yield "The server did not say how long it lives." if end is None else f"It is valid until {case.at(end)}."
+    if life.user is not None:
+        yield f"It is of {telling.whose(life.user)}."
     if case.rule is Rule.NEVER:
         yield (
             "Before it ends make a new one in ProcessMaker, put it where the profile reads it, then: "
@@ -159,7 +163,7 @@ def _promises(case: _Case) -> Iterator[str]:
 
 def _trouble(case: _Case) -> Iterator[str]:
     life = case.life
-    if life.problem is None:
+    if life.problem is None or life.reason is Reason.LOGGED_OUT:
         return
     failed = "" if life.failed_at is None else f" at {case.at(life.failed_at.wall)}"
     row = f" (the {life.failures} last ones failed)" if life.failures > 1 else ""

@@ -155,6 +155,11 @@ def unproven(profile: Profile) -> Failure:
     )
 
 
+def whose(user: User) -> str:
+    """Name a user for people."""
+    return f"user {user.id}" if user.name is None else f"{user.name} (user {user.id})"
+
+
 def logged_out(profile: Profile) -> Problem:
     """Say why there is no token after a logout."""
     return Problem("somebody has logged out", f"pmcred login {profile.name}")
@@ -279,7 +284,9 @@ def failure(profile: Profile, life: Life, otherwise: str, code: Code) -> Failure
     problem = life.problem
     if problem is None:
         return Failure(code, otherwise, f"pmcred status {profile.name}")
-    return Failure(_code(life, problem), f"{profile.name}: {problem.sentence}", problem.mend)
+    told = _code(life, problem)
+    mend = problem.mend or (f"pmcred login {profile.name}" if told is Code.NEEDS_LOGIN else "")
+    return Failure(told, f"{profile.name}: {problem.sentence}", mend)
 
 
 def cannot_promise(profile: Profile, most: float) -> Failure:
