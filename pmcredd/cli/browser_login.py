@@ -46,6 +46,7 @@ class _Login:
         self._terminal = sys.stderr.isatty()
         self._typed = b""
         self._listens = sys.stdin is not None
+        self._tick = 1  # seconds between two looks at the clock: what is typed stands in its line
         self._events: SimpleQueue[Block | BaseException] = SimpleQueue()
         # One thread reads what the daemon says, so that this one can watch the keyboard and the clock.
         self._bell, self._ring = os.pipe()
@@ -72,9 +73,9 @@ class _Login:
             say(f"Open this page in a browser, on any machine, and log in to {clean(self._profile)}:")
         print(f"\n{clean(self._url)}\n", file=sys.stderr)  # whole, whatever the terminal's width: it will be copied
         if opened:
-            # Its own command makes no sense of a pipe's first line.
-            self._listens = self._listens and sys.stdin.isatty()
+            self._listens = self._listens and sys.stdin.isatty()  # what is piped in may be meant for somebody else
             return
+        self._tick = 60
         say(
             f"The browser ends on an address that begins with {clean(self._redirect_uri)}. On another machine it says "
             "that it cannot open it, and that is as it should be: copy the whole address, paste it here, and press "
@@ -104,8 +105,7 @@ class _Login:
         watched.register(self._bell, select.POLLIN)
         if self._listens:
             watched.register(sys.stdin.fileno(), select.POLLIN)
-        # The clock is shown by the second.
-        return [descriptor for descriptor, _ in watched.poll(1000 if self._terminal else None)]
+        return [descriptor for descriptor, _ in watched.poll(self._tick * 1000 if self._terminal else None)]
 
     def _count_down(self) -> None:
         if not self._terminal:
