@@ -91,6 +91,17 @@ def test_a_line_for_each_profile_and_below_it_what_ails_it(user: User, capsys: p
     ]
 
 
+def test_the_user_of_a_token_has_a_column_where_one_is_known(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whose token it is matters before it is used; ProcessMaker 3 tells nobody's."""
+    with daemon(user, LIVE | {"user": "7", "user_name": "a.smith"}, NEW | {"user": "8"}, STOPPED):
+        assert main(["status"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["PROFILE", "STATE", "TOKEN", "RENEWS", "USER", "URL"]
+    assert "  a.smith (user 7)  https://" in lines[1]
+    assert "  user 8            https://" in lines[2]
+    assert "  -                 https://" in lines[3]
+
+
 @pytest.mark.parametrize("state", ["stopped", "needs-login", "waiting"])
 def test_a_token_that_outlives_its_renewal_is_told(
     user: User, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, state: str

@@ -32,6 +32,7 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "set up": {
         "init": ("init", "make a profile by answering questions, and test it"),
         "profile": ("profile", "list, show, add, edit or remove profiles"),
+        "service": ("service", "install or uninstall the daemon as a service of systemd"),
     },
     "the daemon (pmcredd)": {
         "reload": ("control", "read the profiles again"),

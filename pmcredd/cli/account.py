@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
 from pmcredd.cli.problem import Problem
+from pmcredd.cli.see import user_of
 from pmcredd.cli.terminal import clean, say
 from pmcredd.human_time import when
 from pmcredd.wire import format_duration
@@ -97,12 +98,6 @@ def _done(token: dict[str, str]) -> str:
     moment = int(expiry)
     until = time.strftime("%Y-%m-%d %H:%M", time.localtime(moment))
     return f"{what}, until {until} ({when(moment, time.time())})."
-
-
-def user_of(block: dict[str, str]) -> str:
-    """Name the user of a token, as `a.smith (user 7)`; empty if nobody knows."""
-    number, name = clean(block.get("user", "")), clean(block.get("user_name", ""))
-    return f"{name} (user {number})" if name and number else f"user {number}" if number else ""
 
 
 def _logout(args: argparse.Namespace) -> int:

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask, edit, files, validate
-from pmcredd.cli.account import REVOCATION, user_of
+from pmcredd.cli.account import REVOCATION
 from pmcredd.cli.draft import SECRETS, Draft, add_flags, flag, given, piped, secret_file
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.questions import confirm, interactive, need_answer
+from pmcredd.cli.see import user_of
 from pmcredd.cli.terminal import BOLD, Cell, clean, colour_wanted, say, table
 from pmcredd.profile_keys import PROFILE_KEYS
 from pmcredd.profiles import (

@@ -124,12 +124,23 @@ def typed(block: Block) -> dict[str, str | int]:
     return {key: int(value) if key in _NUMBERS and value.isdecimal() else value for key, value in block.items()}
 
 
+def user_of(block: Block) -> str:
+    """Name the user of a token, as `a.smith (user 7)`; empty if nobody knows."""
+    number, name = clean(block.get("user", "")), clean(block.get("user_name", ""))
+    return f"{name} (user {number})" if name and number else f"user {number}" if number else ""
+
+
 def _lines(daemon: Block, blocks: Sequence[Block], note: "_Note", *, now: float) -> list[str]:
     lines = _own_problems(daemon, blocks, note)
     if not blocks:
         return [*lines, *note("No profiles yet. To make one: pmcred init")]
-    head = [Cell(title, BOLD) for title in ("PROFILE", "STATE", "TOKEN", "RENEWS", "URL")]
-    first, *rest = table([head, *(_row(block, now) for block in blocks)], colour=note.colour)
+    titles, rows = ["PROFILE", "STATE", "TOKEN", "RENEWS", "URL"], [_row(block, now) for block in blocks]
+    users = [user_of(block) for block in blocks]
+    if any(users):  # ProcessMaker 3 tells nobody's
+        titles.insert(-1, "USER")
+        for row, user in zip(rows, users, strict=True):
+            row.insert(-1, Cell(user) if user else Cell("-", DIM))
+    first, *rest = table([[Cell(title, BOLD) for title in titles], *rows], colour=note.colour)
     lines.append(first)
     for line, block in zip(rest, blocks, strict=True):
         lines.append(line)
