@@ -65,6 +65,7 @@ _ENVIRON = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
     "XDG_RUNTIME_DIR": RUNTIME,
     "LC_ALL": "C.UTF-8",
+    **{name: value for name, value in os.environ.items() if name.startswith("COV")},
 }
 _numbers = itertools.count()
 
@@ -213,8 +214,7 @@ def _unshare() -> list[str]:
 def _variables(home: Path, commands: Path | None) -> dict[str, str]:
     # To the console: there is no journal. The services inherit nothing of these two.
     logging = {"SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "info"}
-    kept = {name: value for name, value in os.environ.items() if name.startswith("COV")}
-    return kept | _ENVIRON | logging | {"PLACE": str(home), "COMMANDS": "" if commands is None else str(commands)}
+    return _ENVIRON | logging | {"PLACE": str(home), "COMMANDS": "" if commands is None else str(commands)}
 
 
 def _own_cgroup() -> Path | None:
