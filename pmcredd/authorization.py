@@ -12,7 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from pmcredd import processmaker
+from pmcredd import dialects, processmaker
+from pmcredd.dialects import Answer
 from pmcredd.masking import clean
 from pmcredd.oauth import Code
 from pmcredd.profiles import Profile
@@ -25,6 +26,7 @@ __all__ = [
     "Granted",
     "Stranger",
     "begin",
+    "read_preview",
     "read_redirect",
     "redirect_uri",
     "registered_uri",
@@ -37,6 +39,7 @@ _LONGEST_ANSWER = 16_384  # characters; ProcessMaker's are below 1000
 _MOST_PARAMETERS = 50
 _ENTROPY = 32  # bytes: 43 characters, the shortest verifier that RFC 7636 section 4.1 allows
 _WRAPPED = re.compile(r"\s*[\r\n]\s*")  # how a terminal breaks a long line
+_UNKNOWN_CLIENT = frozenset({"invalid_client", "redirect_uri_mismatch"})
 _QUOTES = ("'", '"', "`")
 _HERE = ("127.0.0.1", "localhost", "[::1]")
 _VSCHARS = re.compile(r"[\x20-\x7e]{1,8192}")  # RFC 6749 appendix A.11
@@ -167,6 +170,24 @@ def read_redirect(authorization: Authorization, target: str) -> Granted | Denied
     if len(found) < len(pairs):  # RFC 6749 section 3.1
         return Stranger("this address has a parameter twice, which no server sends")
     return _answer(authorization, found)
+
+
+def read_preview(authorization: Authorization, answer: Answer) -> Denied | None:
+    """See whether the server would turn this request away before anybody could log in; None if it does not say so.
+
+    A server that does not know the client or its redirect URI keeps the browser (RFC 6749 section 4.1.2.1), and nobody
+    here would hear of it. ProcessMaker from 4.8 on says it to anybody who asks, before the login.
+    """
+    if answer.status not in {400, 401} or dialects.listen(answer).error not in _UNKNOWN_CLIENT:
+        return None
+    profile = authorization.profile
+    clients = processmaker.generation(profile).clients_page
+    return Denied(
+        "The client or its redirect URI is not known",
+        f"{_host(authorization)} does not know the client {profile.client_id}, or not this redirect URI",
+        f"in {clients} the redirect URL of the client {profile.client_id} must be exactly {registered_uri(profile)}; "
+        f"or correct client_id: pmcred profile edit {profile.name}",
+    )
 
 
 def _answer(authorization: Authorization, found: dict[str, str]) -> Granted | Denied | Stranger:

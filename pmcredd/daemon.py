@@ -216,7 +216,7 @@ async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.
     keeper, stop = engine.keeper, trio.Event()
     announcing = Announcing(manager, keeper, engine.driver)
     watching = Watching(keeper, engine.driver, engine.clock)
-    logins = Logins(keeper, engine.driver, engine.clock)
+    logins = Logins(keeper, engine.driver, engine.upstream, engine.clock)
     verbs = Verbs(
         keeper, watching, logins, clock=engine.clock, stop=stop.set, started=time.time(), notice=engine.notice
     )

@@ -36,6 +36,7 @@ class Engine:
 
     keeper: Keeper
     driver: Driver
+    upstream: Upstream
     clock: Clock
     notice: str | None
 
@@ -90,7 +91,7 @@ async def open_engine(
             only=only,
         )
         try:
-            yield Engine(keeper, driver, clock, notice)
+            yield Engine(keeper, driver, upstream, clock, notice)
         finally:
             with trio.CancelScope(shield=True):
                 await upstream.aclose()

@@ -6,6 +6,7 @@ says goes to its client as a stream: `begun` with the URL to open, perhaps `othe
 
 import math
 import os
+from functools import partial
 from typing import Self
 
 import trio
@@ -17,13 +18,16 @@ from pmcredd.clock import Clock
 from pmcredd.driver import Driver, Row
 from pmcredd.keeper import Keeper
 from pmcredd.life import User
+from pmcredd.oauth import Answer
 from pmcredd.profiles import Grant, Profile
 from pmcredd.rows import find
 from pmcredd.store import identity
 from pmcredd.telling import Failure, HandOut
+from pmcredd.upstream import Upstream
 from pmcredd.wire import Code
 
 DEFAULT_PATIENCE = 600.0  # seconds for a person to log in: as long as ProcessMaker's codes live
+PREVIEW_PATIENCE = 5.0  # seconds before the browser is opened
 PAGE_PATIENCE = 5.0  # seconds for the browser to take its last page
 
 
@@ -33,11 +37,13 @@ class Logins:
     Args:
         keeper: exchanges the codes.
         driver: tells which profiles are gone.
+        upstream: the way to the servers.
         clock: time.
     """
 
-    def __init__(self, keeper: Keeper, driver: Driver, clock: Clock) -> None:
+    def __init__(self, keeper: Keeper, driver: Driver, upstream: Upstream, clock: Clock) -> None:
         self._keeper = keeper
+        self._upstream = upstream
         self._clock = clock
         self._under_way: dict[str, Login] = {}
         self._driver = driver
@@ -72,7 +78,11 @@ class Logins:
         profile = find(self._keeper.profiles(), target)
         assert self._nursery is not None  # noqa: S101 - nothing is served before run() has begun
         login = Login(
-            self._keeper, profile, expires=self._clock.now().wall + _patience(patience), as_new_user=as_new_user
+            self._keeper,
+            self._upstream,
+            profile,
+            expires=self._clock.now().wall + _patience(patience),
+            as_new_user=as_new_user,
         )
         problem = await self._nursery.start(self._carry_through, login, _patience(patience))
         if problem is not None:
@@ -129,10 +139,13 @@ class Logins:
 class Login:
     """One login, and what its client is told of it: a Stream, as server.py has it."""
 
-    def __init__(self, keeper: Keeper, profile: Profile, *, expires: float, as_new_user: bool | None) -> None:
+    def __init__(
+        self, keeper: Keeper, upstream: Upstream, profile: Profile, *, expires: float, as_new_user: bool | None
+    ) -> None:
         self.id = os.urandom(8).hex()
         self.profile = profile
         self._keeper = keeper
+        self._upstream = upstream
         self._expires = expires
         self._as_new_user = as_new_user
         self._tell, self._told = trio.open_memory_channel[bytes](math.inf)
@@ -205,6 +218,11 @@ class Login:
             async with callback.listen(self.profile) as listener:
                 self._authorization = authorization.begin(self.profile, listener.redirect_uri)
                 listener.begin(self._authorization)
+                if (denied := await self._preview(self._authorization)) is not None:
+                    task_status.started(
+                        Failure(Code.MISCONFIGURED, f"{self.profile.name}: {denied.sentence}", denied.mend)
+                    )
+                    return
                 self._say("begun", login=self.id, authorize_url=self._authorization.url, **self._times(listener))
                 task_status.started(None)
                 self._say(**await self._outcome(listener, patience))
@@ -212,6 +230,14 @@ class Login:
             task_status.started(Failure(Code.MISCONFIGURED, problem.message, problem.hint))
         finally:
             self._tell.close()
+
+    async def _preview(self, request: authorization.Authorization) -> Denied | None:
+        """Ask for the page that the browser is about to open: who is turned away there is told there, and only there."""
+        with trio.move_on_after(PREVIEW_PATIENCE):
+            answer = await self._upstream.look(self.profile, request.url)
+            if isinstance(answer, Answer):
+                return authorization.read_preview(request, answer)
+        return None  # the browser may know another way
 
     def _times(self, listener: Callback) -> dict[str, str]:
         return {"redirect_uri": listener.redirect_uri, "expires_at": str(int(self._expires))}
@@ -226,7 +252,9 @@ class Login:
                 return _failed(Failure(Code.NEEDS_LOGIN, f"{self.profile.name}: {found.sentence}", found.mend))
             if not self._stands():
                 raise self._changed()
-            ready = await self._keeper.login_with_code(self.profile.name, found.code, admit=self._admit)
+            ready = await self._keeper.login_with_code(
+                self.profile.name, found.code, admit=partial(self._admit, listener)
+            )
         except Failure as failure:
             await _show(listener, pages.failed("The login failed", failure.message, failure.hint))
             return _failed(failure)
@@ -249,7 +277,7 @@ class Login:
     async def _listen(self, listener: Callback) -> None:
         self._take(await listener.answer())
 
-    async def _admit(self, new: User, before: User | None) -> bool:
+    async def _admit(self, listener: Callback, new: User, before: User | None) -> bool:
         """Say whether another user than last time may be logged in: the browser decides who comes, often silently."""
         if self._as_new_user is not None:
             return self._as_new_user
@@ -257,6 +285,7 @@ class Login:
         if before is not None:
             asked |= {"before": before.id, "before_name": before.name}
         self._say("other-user", login=self.id, **{key: value for key, value in asked.items() if value is not None})
+        await _show(listener, pages.undecided(self.profile.name, new.name or new.id))
         await self._chosen.wait()
         return self._choice is True
 

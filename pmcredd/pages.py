@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-__all__ = ["Page", "failed", "not_found", "signed_in"]
+__all__ = ["Page", "failed", "not_found", "signed_in", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,15 @@ def signed_in(profile: str, user: str | None) -> Page:
     """Say that it worked, for which profile, and as whom, if that is known."""
     who = f" as {_name(user)}" if user else ""
     return _page(200, "You are signed in", f"<p>Profile {_name(profile)} is signed in{who}.</p>{_CLOSE}", _GOOD)
+
+
+def undecided(profile: str, user: str) -> Page:
+    """Say that the terminal has a question: it is another user than last time."""
+    body = (
+        f"<p>The browser has logged in {_name(user)}, and last time profile {_name(profile)} was somebody else. "
+        "The terminal asks whether that is meant.</p>"
+    )
+    return _page(200, "One question is left", body + _CLOSE, _BAD)
 
 
 def failed(title: str, sentence: str, mend: str, *, status: int = 400) -> Page:

@@ -42,6 +42,10 @@ class Upstream:
         """
         return await self._as_bearer(profile, "GET", url, bearer)
 
+    async def look(self, profile: Profile, url: str) -> Answer | NotSent | Unknown:
+        """Get a page as anybody may, without a token, within the same limits."""
+        return await self._exchange(profile, "GET", url, (), b"")
+
     async def delete(self, profile: Profile, url: str, bearer: Secret) -> Answer | NotSent | Unknown:
         """Delete a resource of the profile's own server with a token, within the same limits.
 

@@ -216,6 +216,39 @@ async def test_a_port_that_is_taken_is_told_before_anything_begins() -> None:
             assert str(port) in found.message
 
 
+UNKNOWN = {"error": "invalid_client", "error_description": "Client authentication failed"}
+
+
+async def test_a_client_that_the_server_does_not_know_is_told_before_a_browser_opens() -> None:
+    """The server would keep the browser, and nobody here would hear why: so it is asked first."""
+    async with house(more=[BROWSER]) as here:
+        here.world.server.authorizes = httpx.Response(401, json=UNKNOWN)
+        found = await refused(here, "login browser\n")
+        assert found.code == "misconfigured"
+        assert "Admin > Auth Clients" in found.hint
+        assert "must be exactly http://127.0.0.1/callback;" in found.hint
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(httpx.Response(401, json={"error": "Unauthenticated."}), id="somebody else's 401"),
+        pytest.param(httpx.Response(503, text="<h1>Be right back</h1>"), id="maintenance"),
+        pytest.param(httpx.Response(200, text="<form>"), id="a login page"),
+        pytest.param(httpx.ConnectError("no way"), id="nobody there"),
+    ],
+)
+async def test_whatever_else_the_server_says_before_the_login_is_the_browsers_to_see(
+    answer: httpx.Response | Exception,
+) -> None:
+    """A browser may come through a proxy or a VPN that the daemon does not have."""
+    async with house(more=[BROWSER]) as here:
+        here.world.server.authorizes, here.world.server.script = answer, [pair]
+        login = await here.log_in(b"login browser\n")
+        await login.browse(code="c0de")
+        assert (await login.end())["event"] == "done"
+
+
 @pytest.mark.parametrize(
     "line",
     [

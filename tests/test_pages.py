@@ -18,6 +18,7 @@ PAGES = {
     "failed": pages.failed("Access was denied", "it was not allowed", "log in again and allow it: pmcred login prod"),
     "failed for good": pages.failed("The server failed", "acme.example.org failed", ""),
     "not found": pages.not_found(),
+    "undecided": pages.undecided("prod", "b.jones"),
 }
 EVERY_PAGE = pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
 

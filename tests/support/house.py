@@ -146,7 +146,7 @@ async def house(upstream: Server | None = None, *names: str, more: Sequence[Prof
         async with keeping(Path(directory), *profiles, *more, server=upstream) as world:
             seen = Watching(world.keeper, world.keeper._driver, world.clock)
             stop = trio.Event()
-            logins = Logins(world.keeper, world.keeper._driver, world.clock)
+            logins = Logins(world.keeper, world.keeper._driver, world.upstream, world.clock)
             verbs = Verbs(world.keeper, seen, logins, clock=world.clock, stop=stop.set, started=0.0, notice=None)
             serve = partial(server.serve, listener.socket, verbs.answer, ready=verbs.ready, uid=os.geteuid())
             async with trio.open_nursery() as nursery:

@@ -47,7 +47,10 @@ WRONG_CLIENT = oauth_error(401, "invalid_client", "Client authentication failed"
 
 @dataclass
 class Server:
-    """A token endpoint: counts, remembers, and answers `script` in turn, then a fresh token for ever."""
+    """A token endpoint: counts, remembers, and answers `script` in turn, then a fresh token for ever.
+
+    Of a browser's pages it has one, the login: who gets an authorize URL is sent there, unless `authorizes` says else.
+    """
 
     script: list[httpx.Response | Answer | Exception] = field(default_factory=list)
     requests: list[dict[str, str]] = field(default_factory=list)
@@ -55,9 +58,14 @@ class Server:
     lifetime: float | None = 3600
     delay: float = 0.0  # seconds
     held: trio.Event | None = None  # answers wait for it
+    authorizes: httpx.Response | Exception | None = None
 
     async def __call__(self, request: httpx.Request) -> httpx.Response:
         """Answer a request."""
+        if request.url.path.endswith("/authorize"):
+            if isinstance(self.authorizes, Exception):
+                raise self.authorizes
+            return self.authorizes or httpx.Response(302, headers={"location": "/login"})
         fields = {key: values[0] for key, values in parse_qs(request.content.decode()).items()}
         self.requests.append(fields)
         self.times.append(trio.current_time())
@@ -77,6 +85,7 @@ class World:
 
     keeper: Keeper
     server: Server
+    upstream: Upstream
     store: Store
     clock: TrioClock
     gate: Gate
@@ -154,6 +163,6 @@ async def keeping(
         if on_event is not None:
             await nursery.start(events.run)
         await nursery.start(keeper.run)
-        yield World(keeper, server, store, clock, gate, configs, events)
+        yield World(keeper, server, upstream, store, clock, gate, configs, events)
         nursery.cancel_scope.cancel()
     store.close()
