@@ -232,7 +232,7 @@ class Login:
             self._tell.close()
 
     async def _preview(self, request: authorization.Authorization) -> Denied | None:
-        """Ask for the page that the browser is about to open: who is turned away there is told there, and only there."""
+        """Ask for the page that the browser is about to open: who is turned away is told there alone."""
         with trio.move_on_after(PREVIEW_PATIENCE):
             answer = await self._upstream.look(self.profile, request.url)
             if isinstance(answer, Answer):
