@@ -4,7 +4,7 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmcredd.cli.body_view import TextFlow, Veil, is_text, is_web_page, lay_out_json, visible
@@ -85,6 +85,7 @@ def test_what_a_terminal_obeys_is_written_out(text: str, shown: str) -> None:
 
 
 @given(st.text(), st.lists(st.integers(min_value=0, max_value=200)))
+@example("0" * 20, [])  # what is held back begins between the two characters of a line's end
 def test_a_text_in_parts_is_shown_as_the_whole(text: str, cuts: list[int]) -> None:
     """Wherever it is cut: in the middle of a letter, of the token, of an end of line."""
     data = f"{text}{TOKEN.reveal()}\r\n{text}".encode("utf-8", "replace")

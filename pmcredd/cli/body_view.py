@@ -97,9 +97,11 @@ class TextFlow:
         self._held = ""
 
     def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Give what can be shown. The end is held back until the last part: a token may go on in the next one."""
+        """Give what can be shown. The end is held back until the last part: a token, or a line's end, may go on."""
         text = self._veil.over(self._held + self._decoder.decode(data, last))
         here = len(text) if last else max(0, len(text) - self._veil.longest)
+        if text[:here].endswith("\r") and not last:
+            here -= 1
         self._held = text[here:]
         return visible(text[:here])
 
