@@ -150,8 +150,6 @@ class Driver:
         row.life, effects = lifecycle.step(row.life, event, self._clock.now(), self._jitter())
         if isinstance(event, Issued) and event.serial != before.serial:
             self.discard(row, event.held)  # somebody has logged in or out since it was asked for
-        elif isinstance(event, LoggedIn) and before.pending is not None:
-            self.discard(row, before.pending)
         telling.log_change(row.profile, before, row.life)
         if row.life.user is not before.user:
             row.ready = None  # it tells the name
@@ -183,10 +181,13 @@ class Driver:
     async def complete(self, row: Row, event: Event) -> None:
         """Let an event happen, its save included."""
         answered = self._clock.now().boot
+        superseded = row.life.pending if isinstance(event, LoggedIn) else None
         slow = self._step(row, event)
         if slow is not None:
             if not await self._save(row, slow):
                 return
+            if superseded is not None:
+                self.discard(row, superseded)  # not before: on disk it may have stood in the place of the new one
             log.debug(
                 "%s: on disk %.1f ms after the answer", row.profile.name, (self._clock.now().boot - answered) * 1e3
             )

@@ -201,6 +201,16 @@ class History(RuleBasedStateMachine):
         self.logins += 1
         self.machine.log_in()
 
+    @rule(revocable=st.booleans())
+    def somebody_logs_out(self, revocable: bool) -> None:
+        self.machine.revocable = revocable
+        self.machine.log_out()
+
+    @precondition(lambda self: self.machine.leaving)
+    @rule()
+    def the_logout_is_told(self) -> None:
+        self.machine.left()
+
     @rule()
     def somebody_says_try_again(self) -> None:
         self.machine.forgive()
@@ -221,7 +231,7 @@ class History(RuleBasedStateMachine):
         match life.renewal:
             case Renewal.SENDING:
                 requested = machine.request is not None and machine.request.send.serial == life.serial
-                saving = any(save.serial == life.serial and save.held == life.pending for save in machine.saves)
+                saving = any(save.serial == life.serial and save.held == life.pending for save in self._saves())
                 assert requested != saving, "one request under way, or one token on its way to the disk"
             case Renewal.DOUBTFUL:
                 assert life.wake is not None or asking
@@ -244,8 +254,27 @@ class History(RuleBasedStateMachine):
             return
         assert life.save_problem is not None
         again = any(isinstance(event, l.SaveDue) and at == life.save_at for at, _, event in machine.timers)
-        saving = sum(save.held == life.held for save in machine.saves)
+        saving = sum(save.held == life.held for save in self._saves())
         assert again + saving == 1 or life.pending is not None
+
+    @invariant()
+    def after_a_logout_there_is_nothing_until_a_login(self) -> None:
+        """No token is held, on its way or on disk, and none is asked for; no crash and no answer changes that."""
+        machine, life = self.machine, self.machine.life
+        if machine.logged_out:
+            assert (life.held, life.pending, life.renewal) == (None, None, Renewal.STOPPED)
+            assert life.reason is Reason.LOGGED_OUT
+            assert machine.disk.held is None
+            assert life.wake is None
+            assert life.save_at is None
+            assert machine.request is None or machine.request.send.serial < life.serial
+            assert all(save.serial < life.serial for save in self._saves())
+
+    @invariant()
+    def no_token_is_left_at_large(self) -> None:
+        """Every token that came is kept, was replaced, or is dead on the server; else it was told that it lives on."""
+        machine = self.machine
+        assert not any(machine.server.lives(access, machine.now) for access in machine.at_large - machine.kept())
 
     @invariant()
     def no_account_is_locked_out(self) -> None:
@@ -276,7 +305,7 @@ class History(RuleBasedStateMachine):
         if machine.life.renewal is Renewal.STOPPED:
             self._check_the_reason()
             machine.forgive()
-            if machine.life.reason is Reason.NEEDS_LOGIN:
+            if machine.life.reason in {Reason.NEEDS_LOGIN, Reason.LOGGED_OUT}:
                 machine.log_in()
             self._live_on()
             if machine.life.reason is Reason.NEEDS_LOGIN:  # the question that came first was answered: it is spent
@@ -298,10 +327,14 @@ class History(RuleBasedStateMachine):
                 machine.pass_time(min(machine.next_timer(), asked_again) - machine.now)
                 self._finish()
 
+    def _saves(self) -> list[l.Save]:
+        return [save for save in self.machine.saves if isinstance(save, l.Save)]
+
     def _finish(self) -> None:
         """Let everything under way come to its end, at once and well."""
         machine = self.machine
         for _ in range(200):
+            machine.left()
             if machine.request is None and not machine.saves and not machine.questions:
                 return
             machine.go_on("answered")
@@ -329,6 +362,8 @@ class History(RuleBasedStateMachine):
                     assert machine.spends[refresh.reveal()] == 2, "nobody needs to log in"
             case Reason.BAD_CREDENTIALS | Reason.BAD_CLIENT:
                 pass  # only a person can say that it is mended
+            case Reason.LOGGED_OUT:
+                assert machine.logged_out
             case reason:
                 raise AssertionError(f"stopped for ever because of {reason}")
 

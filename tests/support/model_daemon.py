@@ -21,6 +21,7 @@ from support.model_parts import Disk, Fate, ProbeFate, Question, Request
 from support.model_server import TIMEOUT, ModelServer, Pair
 
 WALL = 1_700_000_000.0
+LOGGED_OUT = Problem("somebody has logged out", "pmcred login prod")
 MOST_DUE_AT_ONCE = 200  # more timers without time passing are a circle
 
 
@@ -45,7 +46,13 @@ class Daemon:
     life: Life = field(init=False)
     timers: list[tuple[float, int, l.Event]] = field(default_factory=list)
     request: Request | None = None
-    saves: list[l.Save] = field(default_factory=list)
+    saves: list[l.Save | l.LoggedOut] = field(default_factory=list)  # what waits for the disk, in order
+    leaving: bool = False  # a logout is on disk, and has not happened here yet
+    logged_out: bool = False  # somebody was told so, and nobody has logged in since
+    arriving: bool = False  # a login is on its way to the disk
+    superseded: Held | None = None  # by that login: an answer that was on its way there, too
+    revocable: bool = True  # the server does what it is asked about tokens that nobody is to have
+    at_large: set[str] = field(default_factory=set)  # access tokens that came, and were neither kept nor replaced
     questions: list[Question] = field(default_factory=list)
     spends: Counter[str] = field(default_factory=Counter)  # that we cannot know to have come to nothing
     saved: set[str] = field(default_factory=set)
@@ -73,6 +80,7 @@ class Daemon:
 
     def pass_time(self, seconds: float, *, asleep: bool = False) -> None:
         """Let time pass; timers fire when they are due, or all at the end if the machine was asleep."""
+        self.left()
         until = self.now + seconds
         if asleep:
             self._act_late(until)
@@ -125,7 +133,14 @@ class Daemon:
         now = self.moment()
         self.life = Life(terms=self.terms, asked_at=now.wall)
         self.timers, self.request, self.saves, self.questions = [], None, [], []
+        self.leaving, self.arriving, self.superseded = False, False, None
         disk, leased = self.disk, 0.0
+        self.at_large.clear()  # what only the memory had is lost, and nobody can tell
+        self.logged_out = disk.logged_out > 0
+        if disk.logged_out:
+            self.life = replace(self.life, serial=disk.logged_out)
+            self.happen(l.Restored(None, logged_out=LOGGED_OUT))
+            return
         if disk.held is not None:
             self.life = replace(
                 self.life,
@@ -160,12 +175,47 @@ class Daemon:
         assert self.life == before or self.life.renewal in lifecycle.TABLE[before.renewal, type(event)].to
         if getattr(event, "serial", before.serial) != before.serial:
             assert (self.life, effects) == (before, ()), "an answer with an old serial changed something"
-        if before.held is not None:
+        if before.held is not None and not isinstance(event, l.LoggedOut):
             assert self.life.held is not None, "a token was thrown away"
+        if isinstance(event, l.LoggedIn):
+            self.logged_out = False
+        self._clear_up(before, event)
         if (self.life.proved, self.life.dead) != (before.proved, before.dead):
             self._note()
         for effect in effects:
             self._do(effect)
+
+    def _clear_up(self, before: Life, event: l.Event) -> None:
+        """Have revoked what nobody is to have, and remember which tokens have come and are not kept."""
+        if isinstance(event, l.Issued | l.LoggedIn):
+            self.at_large.add(_access(event.held))
+        if isinstance(event, l.Issued) and event.serial != before.serial:
+            self._revoke(event.held)
+        if isinstance(event, l.LoggedOut):
+            for held in (before.pending, before.held):
+                if held is not None:
+                    self.at_large.add(_access(held))
+                    self._revoke(held)
+        elif self.life.held is not None:
+            self.at_large.discard(_access(self.life.held))
+        if isinstance(event, l.LoggedIn):
+            self.arriving, self.superseded = True, before.pending
+        elif self.arriving and isinstance(event, l.Saved | l.SaveFailed) and event.serial == before.serial:
+            self.arriving = False
+            if self.superseded is not None and isinstance(event, l.Saved):
+                # Not before: on disk it may stand in the place of the new one.
+                self._revoke(self.superseded)
+
+    def kept(self) -> set[str]:
+        """Give the access tokens that somebody here still knows of, or that are told to live on."""
+        known = [self.life.held, self.life.pending, self.superseded]
+        return {_access(held) for held in known if held is not None}
+
+    def _revoke(self, held: Held) -> None:
+        if self.revocable:
+            self.server.delete(_access(held))
+        else:
+            self.at_large.discard(_access(held))  # told to live on
 
     def _do(self, effect: l.Effect) -> None:
         match effect:
@@ -177,6 +227,8 @@ class Daemon:
             case l.Probe():
                 assert self.life.held is not None
                 self.questions.append(Question(effect.serial, self.life.held, self.now))
+            case l.Identify():
+                pass  # a name is for people
             case l.Unspend():
                 self._taken_back()
             case l.Save():
@@ -242,10 +294,11 @@ class Daemon:
             self.disk.secret_tries[request.secret] += 1
         else:
             assert request.spends not in self.over, "spent again after its answer was saved"
-            on_disk = self.disk.held.token.refresh_token if self.disk.held else None
-            assert on_disk is not None
-            assert request.spends == on_disk.reveal(), "spent before it was on disk"
-            self.disk.tries = request.send.tries
+            if not self.leaving:  # else there is no row any more that the intent could belong to
+                on_disk = self.disk.held.token.refresh_token if self.disk.held else None
+                assert on_disk is not None
+                assert request.spends == on_disk.reveal(), "spent before it was on disk"
+                self.disk.tries = request.send.tries
             self.spends[request.spends] += 1
             assert self.spends[request.spends] <= 2, "spent a third time"
         request.stage = "send"
@@ -311,14 +364,15 @@ class Daemon:
                 tries = self.disk.secret_tries[request.secret]
                 self.disk.secret_tries[request.secret] = tries - 1 if isinstance(event, l.Failed) else 0
             return
+        stands = not self.disk.full and self.disk.serial == request.send.serial  # the row is that of the request
         if isinstance(event, l.Refused) and event.reason is Reason.NEEDS_LOGIN:
-            if not self.disk.full and self.disk.held is not None:
+            if stands and self.disk.held is not None:
                 self.over.add(request.spends)
                 token = replace(self.disk.held.token, refresh_token=None)
                 self.disk.held, self.disk.tries = replace(self.disk.held, token=token), 0
         elif isinstance(event, l.Failed | l.Refused):
             self.spends[request.spends] -= 1
-            if not self.disk.full:
+            if stands:
                 self.disk.tries = request.send.tries - 1
 
     def _end(self, request: Request) -> None:
@@ -337,7 +391,13 @@ class Daemon:
         """Let the worker do the oldest save."""
         if not self.saves:
             return
+        self.left()
         save = self.saves.pop(0)
+        if isinstance(save, l.LoggedOut):
+            self._leave()
+            return
+        if save.serial < self.disk.logged_out:
+            return  # too late: somebody has logged out since
         if self.disk.full:
             self.happen(l.SaveFailed(save.serial, save.held, Problem("the disk is full")))
             return
@@ -349,7 +409,32 @@ class Daemon:
         self.saved.add(save.held.token.access_token.reveal())
         self.disk.held, self.disk.serial, self.disk.past = replace(save.held, saved=True), save.serial, save.past
         self.disk.proved, self.disk.dead, self.disk.leased_until, self.disk.tries = self.life.proved, False, 0.0, 0
+        self.disk.logged_out = 0
         self.happen(l.Saved(save.serial, save.held))
+
+    # --- a logout, step by step ---------------------------------------------------------------------------------------
+
+    def busy(self) -> bool:
+        """Say whether a login or a logout is under way; another one waits for its end."""
+        return self.arriving or self.leaving or any(isinstance(save, l.LoggedOut) for save in self.saves)
+
+    def log_out(self) -> None:
+        """A person logs out: it goes to the disk first, behind what waits there."""
+        if not self.busy():
+            self.saves.append(l.LoggedOut(LOGGED_OUT))
+
+    def _leave(self) -> None:
+        if self.disk.full:
+            return  # told as an error: nothing has changed
+        self.disk.logged_out = self.life.serial + 1
+        self.disk.held, self.disk.tries = None, 0
+        self.leaving = True
+
+    def left(self) -> None:
+        """The daemon hears from the disk that the logout is there, and tells it."""
+        if self.leaving:
+            self.leaving, self.logged_out = False, True
+            self.happen(l.LoggedOut(LOGGED_OUT))
 
     # --- questions ----------------------------------------------------------------------------------------------------
 
@@ -392,3 +477,7 @@ class Daemon:
     def hit(self) -> None:
         """Hear that a refresh may have killed tokens."""
         raise NotImplementedError
+
+
+def _access(held: Held) -> str:
+    return held.token.access_token.reveal()

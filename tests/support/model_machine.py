@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pmcredd import life as l
 from pmcredd import lifecycle, transition, validity
 from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide
-from pmcredd.life import Renewal
+from pmcredd.life import Reason, Renewal
 from pmcredd.processmaker import Renewal as Rule
 from support.model_daemon import Daemon
 
@@ -78,6 +78,7 @@ class Machine(Daemon):
         held = self.life.held
         assert held is not None
         assert not self.life.dead, "a token known dead was handed out"
+        assert not self.logged_out, "a token was handed out after a logout"
         access = held.token.access_token.reveal()
         assert access in self.saved or not held.saved, "handed out before it was saved"
         assert held.saved or self.life.save_problem is not None, "an unsaved token was not told as such"
@@ -101,6 +102,7 @@ class Machine(Daemon):
         cause = self.server.access[access].cause
         if cause == "admin":
             return
+        assert cause != "logout", "a token that was revoked for good was handed out"
         if cause == "refresh":  # by a try whose answer was lost: nobody here knows
             known = self.life.tries == 0 and self.life.held is not None and self.life.held.token.refresh_token
             assert not known, "a token that our own renewal had killed was handed out"
@@ -150,11 +152,19 @@ class Machine(Daemon):
 
     def log_in(self) -> None:
         """A person logs in with a code."""
+        if self.busy():
+            return
         pair = self.server.log_in(self.now)
         self.happen(l.LoggedIn(self._held(pair, self.moment())))
 
     def forgive(self) -> None:
-        """A person says that the password may be tried."""
+        """A person says that the password may be tried, or to a profile without one, to try again."""
+        if self.busy():
+            return
+        if self.life.reason is Reason.LOGGED_OUT:
+            if self.life.terms.rule is not Rule.ASK_ANEW or self.disk.full:
+                return  # that takes a code, or the disk
+            self.disk.logged_out, self.logged_out = 0, False
         if not self.disk.full:
             self.disk.secret_tries[self.secret] = 0
             self.disk.refused_secrets.discard(self.secret)

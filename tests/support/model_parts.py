@@ -24,6 +24,7 @@ class Disk:
     dead: bool = False
     leased_until: float = 0.0
     tries: int = 0
+    logged_out: int = 0  # the serial that a logout began with
     secret_tries: Counter[str] = field(default_factory=Counter)
     refused_secrets: set[str] = field(default_factory=set)
 

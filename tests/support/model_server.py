@@ -103,6 +103,11 @@ class ModelServer:
         for refresh in self.refreshes.values():
             refresh.dead = refresh.dead or refresh_too
 
+    def delete(self, access: str) -> None:
+        """Revoke one access token: what was issued with it lives on."""
+        found = self.access[access]
+        found.cause = found.cause or "logout"
+
     def _issue(self, now: float, *, with_refresh: bool) -> Pair:
         number = next(self._number)
         access, refresh = f"access-{number}", f"refresh-{number}"
