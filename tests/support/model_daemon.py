@@ -6,6 +6,7 @@ it between any two: a request is prepared, committed, sent, answered, saved. The
 
 import heapq
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -86,9 +87,9 @@ class Daemon:
             self._act_late(until)
             self.now = until
         at_once = 0
-        while self.timers and self.timers[0][0] + self.booted_at <= until:
+        while self.timers and self._reaches(self.timers[0][0]) <= until:
             due, _, event = heapq.heappop(self.timers)
-            at = max(self.now, due + self.booted_at)
+            at = max(self.now, self._reaches(due))
             self._act_late(at)
             self._time_out(at)
             at_once = 0 if at > self.now else at_once + 1
@@ -102,7 +103,14 @@ class Daemon:
 
     def next_timer(self) -> float:
         """Give the time of the next timer, or infinity."""
-        return max(self.now, self.timers[0][0] + self.booted_at) if self.timers else float("inf")
+        return max(self.now, self._reaches(self.timers[0][0])) if self.timers else float("inf")
+
+    def _reaches(self, boot: float) -> float:
+        """Give the time at which the boot clock has reached this; a sum of floats may fall short by its last bit."""
+        at = boot + self.booted_at
+        while at - self.booted_at < boot:
+            at = math.nextafter(at, math.inf)
+        return at
 
     def _act_late(self, until: float) -> None:
         for when, refresh in sorted(self.server.late):
