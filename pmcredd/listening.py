@@ -8,11 +8,13 @@ import fcntl
 import os
 import socket
 import stat
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
 SOCKET_UNIT = "pmcredd.socket"  # FileDescriptorName= of the socket that is handed over
 _MEND_UNIT = f"systemctl --user edit {SOCKET_UNIT}, then: systemctl --user restart {SOCKET_UNIT}"
+_CREDENTIALS = struct.Struct("@iII")  # struct ucred of unix(7): pid, uid, gid
 _HEARING_SECONDS = 1.0  # for a client to say what it wants, before it is turned away
 
 
@@ -131,9 +133,17 @@ def turn_away(descriptor: int, answer: bytes) -> None:
         while True:
             client, _ = listening.accept()
             with contextlib.suppress(OSError), client:
+                if _peer(client) != os.geteuid():
+                    continue
                 client.settimeout(_HEARING_SECONDS)
                 client.recv(65536)  # who is cut off in the middle of its request does not look for an answer
                 client.sendall(answer)
+
+
+def _peer(client: socket.socket) -> int:
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    uid: int = _CREDENTIALS.unpack(credentials)[1]
+    return uid
 
 
 def close_listener(listener: Listener) -> None:

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import socket
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -13,15 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from support.pass_store import PASSPHRASE, needs_pass, pass_store
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user_manager import HOME, INSTALLED, ROOT, RUNTIME, UserManager, user_manager
-
-if TYPE_CHECKING:
-    import subprocess
 
 UNITS = ROOT / "contrib" / "systemd"
 COMMANDS = ("pmcredd", "pmcred", "pmcred-cli")
@@ -244,6 +241,26 @@ def test_stop_leaves_nothing_behind(pat: Pat, sandbox: SandboxProcess) -> None:
     assert pat.pmcred("get", "sandbox").returncode == 69
 
 
+def test_a_refresh_that_was_sent_is_waited_for(pat: Pat, sandbox: SandboxProcess) -> None:
+    """A stop comes while the server takes its time: the answer is the next login, so it is taken and saved first."""
+    token = pat.token()
+    pat.pmcred("get", "sandbox3")
+    sandbox.fault("delay-answer=3s:1")
+    count = asked(sandbox)
+    asking = subprocess.Popen(pat.manager.command("pmcred", "login", "sandbox"), stderr=subprocess.PIPE)
+    while asked(sandbox) == count:
+        pass  # it has not arrived yet
+
+    pat.manager.systemctl("stop", "pmcredd.service")
+
+    asking.communicate(timeout=60)
+    assert pat.manager.show("pmcredd.service", "Result") == "success"
+    sandbox.change(throttle="off")
+    count = asked(sandbox)
+    assert pat.token() != token  # the new one is there
+    assert asked(sandbox) == count
+
+
 def test_pmcred_stop_is_no_failure(pat: Pat) -> None:
     """Who ends the daemon ends it: it stays down until somebody asks."""
     before = pat.token()
@@ -306,6 +323,28 @@ def test_a_socket_open_to_others_is_refused(pat: Pat) -> None:
     assert pat.pmcred("get", "sandbox").returncode != 0
 
     assert "SocketMode=0600" in pat.manager.logged()
+
+
+def test_a_second_socket_is_refused(pat: Pat) -> None:
+    """A drop-in that adds a path instead of replacing it is told: half of the clients would wait for ever."""
+    pat.manager.write_unit("pmcredd.socket.d/more.conf", "[Socket]\nListenStream=%t/pmcred/second\n")
+    pat.manager.systemctl("restart", "pmcredd.socket")
+
+    done = pat.pmcred("get", "sandbox")
+
+    assert done.returncode == 1
+    assert "2 sockets named pmcredd.socket" in done.stderr
+
+
+def test_a_daemon_started_by_hand_does_not_get_in_the_way(pat: Pat) -> None:
+    """Who starts pmcredd beside the service is told that it runs, and the service serves on."""
+    before = pat.token()
+
+    done = pat.manager.run("pmcredd")
+
+    assert done.returncode == 1
+    assert "another pmcredd" in done.stderr
+    assert pat.token() == before
 
 
 # --- secrets ----------------------------------------------------------------------------------------------------------

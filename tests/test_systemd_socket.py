@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -176,3 +177,24 @@ def test_nobody_waits(path: Path, undo: ExitStack) -> None:
     descriptor = hand_over(path, undo)
     undo.callback(os.close, descriptor)
     turn_away(descriptor, b"x")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes on another user's identity, which root alone can")
+def test_strangers_are_told_nothing(undo: ExitStack) -> None:
+    """What is wrong with the profiles is for their owner, also where the unit has opened the socket to others."""
+    directory = Path(undo.enter_context(tempfile.TemporaryDirectory()))  # pytest's are closed to others
+    directory.chmod(0o711)
+    path = directory / "socket"
+    descriptor = hand_over(path, undo, mode=0o666)
+    undo.callback(os.close, descriptor)
+    os.seteuid(65534)
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            os.seteuid(0)
+            client.sendall(b"get prod\n")
+            turn_away(descriptor, b"error misconfigured\n\n")
+            with pytest.raises(ConnectionResetError):
+                client.recv(100)
+    finally:
+        os.seteuid(0)
