@@ -209,8 +209,10 @@ async def test_a_command_that_never_reads_is_killed_too(line: LifeLine) -> None:
 
 async def test_what_a_command_leaves_in_the_background_stays(line: LifeLine) -> None:
     """It may open a browser, or start a program that stays: it has ended when it itself has."""
-    script = f"sh -c 'echo $$ >&4; exec sleep 1000' 4>{line.path} & exit 0"
-    assert await result("sh", "-c", script) is None
+    script = (
+        f"exec 3<&0; sh -c 'echo $$ >&4; exec sleep 1000' <&3 4>{line.path} & exit 0"  # with the input that we fill
+    )
+    assert await result("sh", "-c", script, given=b"x" * 300_000) is None
     pid = int(await line.hear())
     os.kill(pid, 9)  # fails if it is gone
     assert await line.hear() == b""
