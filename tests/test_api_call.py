@@ -264,7 +264,7 @@ async def test_what_the_receiver_raises_comes_out(tmp_path: Path, when: str) -> 
     for behave in (GOOD, hostile.endless_body):
         async with world(tmp_path, behave) as there:
             with pytest.raises(BrokenPipeError), trio.fail_after(60):
-                await there.call(receiver=Broken())
+                await there.call(limit=600, receiver=Broken())
 
 
 # ---- the daemon ------------------------------------------------------------------------------------------------------
