@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from pmcredd import validity
 from pmcredd.human_time import clock_time, duration
-from pmcredd.life import Fault, Life, Problem, Reason, Renewal, User
+from pmcredd.life import Fault, Life, Problem, Reason, Renewal
+from pmcredd.life import User as User  # for those who speak of users, and know nothing of lives
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret

@@ -1,5 +1,6 @@
 """A keeper of profiles that refresh, against the sandbox's own application, on the test's clock."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 import trio
 
+from pmcredd.account import Admit
 from pmcredd.attempts import Attempts
 from pmcredd.bearer import Bearer
 from pmcredd.driver import Driver
@@ -19,6 +21,7 @@ from pmcredd.profiles import Config, Grant, LiteralSecret, Profile
 from pmcredd.sandbox.app import create_app
 from pmcredd.sandbox.instances import CODE, LOOPBACK_CALLBACK, PM3_CLIENT, USERS, Sandbox
 from pmcredd.sandbox.settings import Settings
+from pmcredd.sandbox.world import User
 from pmcredd.scheduler import Scheduler
 from pmcredd.secret import Secret
 from pmcredd.secret_reader import SecretReader
@@ -61,14 +64,18 @@ class Way(httpx.AsyncBaseTransport):
     tokens: int = 0
     probes: int = 0
     hold: trio.Event | None = None  # a token request waits for it before it is sent on
+    hold_api: trio.Event | None = None  # so does any other request
+    seen: list[str] = field(default_factory=list)  # "GET /api/1.0/users/1", in order; a token's id is cut off
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send a request on, or not."""
         token = request.url.path.endswith("token")
         self.tokens += token
         self.probes += not token
-        if token and self.hold is not None:
-            await self.hold.wait()
+        self.seen.append(f"{request.method} {re.sub(r'(?<=/)[0-9a-f]{40,}$', 'ID', request.url.path)}")
+        hold = self.hold if token else self.hold_api
+        if hold is not None:
+            await hold.wait()
         faults = self.token_faults if token else self.api_faults
         fault = faults.pop(0) if faults else None
         if fault == "refused":
@@ -95,11 +102,11 @@ class Refreshing:
     way: Way
     configs: list[Config]
 
-    async def login(self, profile: Profile = PM4) -> HandOut:
+    async def login(self, profile: Profile = PM4, *, user: User = USERS[0], admit: Admit | None = None) -> HandOut:
         """Log in by hand, with a code that the sandbox issues."""
         world, client = (self.sandbox.pm4, CODE) if profile.generation == 4 else (self.sandbox.pm3, PM3_CLIENT)
-        code = world.issue_code(client, USERS[0], redirect_uri=LOOPBACK_CALLBACK)
-        return await self.keeper.login_with_code(profile.name, Code(code, redirect_uri=LOOPBACK_CALLBACK))
+        code = world.issue_code(client, user, redirect_uri=LOOPBACK_CALLBACK)
+        return await self.keeper.login_with_code(profile.name, Code(code, redirect_uri=LOOPBACK_CALLBACK), admit=admit)
 
     async def get(self, lasting: float | None = None, *, name: str = "prod", timeout: float = 60.0) -> HandOut:
         """Get a hand-out."""
