@@ -39,8 +39,8 @@ async def result(
     *argv: str, timeout: float = 20.0, given: bytes = b"{}\n", env: dict[str, str] | None = None
 ) -> Problem | None:
     """Run a command; gives what is said about it."""
-    limit = trio.CancelScope(deadline=trio.current_time() + timeout, shield=True)
-    with trio.fail_after(60):
+    limit = trio.CancelScope(deadline=trio.current_time() + timeout)
+    with trio.fail_after(30):
         return await run(EventCommand(argv, timeout), given, HERE if env is None else env, limit)
 
 
@@ -212,7 +212,7 @@ async def test_what_a_command_leaves_in_the_background_stays(line: LifeLine) -> 
     script = (
         f"exec 3<&0; sh -c 'echo $$ >&4; exec sleep 1000' <&3 4>{line.path} & exit 0"  # with the input that we fill
     )
-    assert await result("sh", "-c", script, given=b"x" * 300_000) is None
+    assert await result("sh", "-c", script, timeout=600.0, given=b"x" * 300_000) is None
     pid = int(await line.hear())
     os.kill(pid, 9)  # fails if it is gone
     assert await line.hear() == b""
