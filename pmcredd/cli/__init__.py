@@ -167,12 +167,14 @@ def _help() -> str:
 
 
 def _tell(problem: Problem) -> int:
-    from pmcredd.cli.terminal import clean  # here: only failures pay for it
+    from pmcredd.cli.terminal import clean, say  # here: only failures pay for it
 
     first, *more = problem.message.splitlines() or [""]
-    print("\n".join([f"pmcred: {clean(first)}", *(f"  {clean(line)}" for line in more)]), file=sys.stderr)
+    say(f"pmcred: {clean(first)}", hang=2)
+    for line in more:
+        say(f"  {clean(line)}", hang=2)
     if problem.hint:
-        print(f"  try: {clean(problem.hint)}", file=sys.stderr)
+        say(f"  try: {clean(problem.hint)}", hang=5)
     return problem.exit_status
 
 
