@@ -135,7 +135,7 @@ class _Login:
         except ask.NoDaemon:
             raise
         except Problem as problem:
-            say(f"That was not it: {clean(problem.message)}. {clean(problem.hint)}")
+            say(f"That was not it: {clean(problem.message)}.")
 
     def _choose(self, event: Block) -> None:
         self.line("")
