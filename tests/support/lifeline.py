@@ -1,6 +1,7 @@
 """Tells from outside whether processes live that no test could wait for: they hold a FIFO open."""
 
 import os
+import select
 import shlex
 from pathlib import Path
 
@@ -20,6 +21,14 @@ class LifeLine:
         with trio.fail_after(20):
             await trio.lowlevel.wait_readable(self._descriptor)
         return os.read(self._descriptor, 100)
+
+    def wait_for_end(self) -> None:
+        """Wait, without trio, until the last of them has ended."""
+        while True:
+            ready, _, _ = select.select([self._descriptor], [], [], 20)
+            assert ready, "a process of this test lives on"
+            if not os.read(self._descriptor, 100):
+                break
 
     def close(self) -> None:
         """Let go of our end."""

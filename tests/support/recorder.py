@@ -9,7 +9,7 @@ from pathlib import Path
 
 import trio
 
-Told = dict[str, str | int]
+Told = dict[str, object]
 
 
 class Recorder:
