@@ -11,7 +11,15 @@ import tomli_w
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmcredd.profile_keys import DAEMON_KEYS, DEFAULTS_KEYS, PROFILE_KEYS, SECRET_KEYS, Kind
+from pmcredd.profile_keys import (
+    DAEMON_KEYS,
+    DEFAULTS_KEYS,
+    EVENT_COMMAND_KEYS,
+    EVENT_KEYS,
+    PROFILE_KEYS,
+    SECRET_KEYS,
+    Kind,
+)
 from pmcredd.profile_reader import read_config
 from pmcredd.profiles import (
     BadConfig,
@@ -21,6 +29,8 @@ from pmcredd.profiles import (
     Config,
     CredentialSecret,
     EnvSecret,
+    EventCommand,
+    EventName,
     FileSecret,
     Grant,
     KeyringSecret,
@@ -325,6 +335,22 @@ def test_the_first_example_is_read() -> None:
         ),
     }
     assert read.profiles["report"].file.endswith("/profiles.d/report.toml")
+
+
+def test_commands_on_events_are_read() -> None:
+    """In short, as a table of their own, with a program beside the file."""
+    read = config(
+        "[daemon.on_event]\n"
+        "needs-login = ['notify-send', 'a b']\n"
+        "renewed = { command = ['bin/push', '~'], timeout = 30, token = true }\n"
+        "failing = { command = ['~/bin/mail'], token = false }\n"
+    )
+    assert read.settings.on_event == {
+        EventName.NEEDS_LOGIN: EventCommand(("notify-send", "a b")),
+        EventName.RENEWED: EventCommand(("/home/me/.config/pmcred/bin/push", "~"), timeout=30.0, token=True),
+        EventName.FAILING: EventCommand(("/home/me/bin/mail",)),
+    }
+    assert config("[daemon]\non_event = {}\n").settings == Settings()
 
 
 def test_no_files_are_no_profiles() -> None:
@@ -659,6 +685,26 @@ def test_a_mistake_names_its_key_and_the_mend(text: str, key: str, said: str) ->
         (f'[profiles."{"a" * 90}"]\n{TOKEN}', "aaa...", "is not a name for a profile"),
         ("[daemon]\nstorge = 'disk'\n", "daemon.storge", "did you mean storage?"),
         ("[daemon]\nstorage = 'disc'\n", "daemon.storage", 'did you mean "disk"?'),
+        (
+            "[daemon]\non_event = ['x']\n",
+            "daemon.on_event",
+            "a table of events and their commands, not an array; write on_",
+        ),
+        ("[daemon.on_event]\nneeds_login = ['x']\n", "daemon.on_event.needs_login", "did you mean needs-login?"),
+        ("[daemon.on_event]\nrenewed = 'x y'\n", "daemon.on_event.renewed", "must be an array of the program"),
+        ("[daemon.on_event]\nrenewed = []\n", "daemon.on_event.renewed", "not an empty array; write renewed = "),
+        ("[daemon.on_event]\nrenewed = {}\n", "daemon.on_event.renewed", "names no command; write renewed = "),
+        ("[daemon.on_event]\nrenewed = { comand = ['x'] }\n", "daemon.on_event.renewed.comand", "mean command?"),
+        (
+            "[daemon.on_event]\nrenewed = { command = ['x'], token = 1 }\n",
+            "daemon.on_event.renewed.token",
+            "must be true or false, not an integer; write token = true",
+        ),
+        (
+            "[daemon.on_event]\nrenewed = { command = ['x'], timeout = '10s' }\n",
+            "daemon.on_event.renewed.timeout",
+            "must be a number of seconds, not a string",
+        ),
         ("[defaults]\ntimout = 1\n", "defaults.timout", "did you mean timeout?"),
         ("[defaults]\nclient_id = '1'\n", "defaults.client_id", "write it in each [profiles.NAME]"),
         (f"[defaults]\npassword = '{CANARY}'\n", "defaults.password", "belongs to one profile"),
@@ -764,12 +810,17 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 NAMES = st.sampled_from([*PROFILE_KEYS, "usrname", "x"]) | st.text(max_size=4)
 TABLES = st.dictionaries(NAMES, VALUES, max_size=6)
+EVENTS = st.dictionaries(
+    st.sampled_from([*EVENT_KEYS, "x"]),
+    st.dictionaries(st.sampled_from([*EVENT_COMMAND_KEYS, "x"]), VALUES, max_size=3) | VALUES,
+    max_size=3,
+)
 DOCUMENTS = st.fixed_dictionaries(
     {},
     optional={
         "profiles": st.dictionaries(st.sampled_from(["a", "b.c", "", "d e"]), TABLES | VALUES, max_size=3) | VALUES,
         "defaults": TABLES | VALUES,
-        "daemon": st.dictionaries(st.sampled_from([*DAEMON_KEYS, "x"]), VALUES, max_size=2) | VALUES,
+        "daemon": st.dictionaries(st.sampled_from([*DAEMON_KEYS, "x"]), VALUES | EVENTS, max_size=2) | VALUES,
         "profile": TABLES,
         "x": VALUES,
     },
@@ -850,6 +901,16 @@ def test_the_example_of_each_source_is_good(name: str) -> None:
         name, ""
     )
     assert profile(token(f"{{ {beside}{name} = {SECRET_KEYS[name].example} }}")).token
+
+
+def test_the_example_of_each_command_is_good() -> None:
+    """And those of the commands on events."""
+    assert config(f"[daemon]\non_event = {DAEMON_KEYS['on_event'].example}\n").settings.on_event
+    for name, key in EVENT_KEYS.items():
+        assert set(config(f"[daemon.on_event]\n{name} = {key.example}\n").settings.on_event) == {EventName(name)}
+    assert set(EVENT_KEYS) == set(EventName)
+    table = "\n".join(f"{name} = {key.example}" for name, key in EVENT_COMMAND_KEYS.items())
+    assert config(f"[daemon.on_event.renewed]\n{table}\n").settings.on_event
 
 
 # The documentation
