@@ -7,7 +7,7 @@ import pytest
 from support.lives import BOOT, WALL, held, moment, profile
 
 from pmcredd import outlook
-from pmcredd.life import Life, Problem, Reason, Renewal
+from pmcredd.life import Life, Problem, Reason, Renewal, User
 from pmcredd.outlook import Outlook
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import Grant
@@ -356,3 +356,19 @@ def test_no_sentence_holds_a_token() -> None:
     found = explain(life)
 
     assert "s3cret" not in " ".join([*found.lines, *found.facts.values()])
+
+
+def test_a_logout_is_told_without_blame() -> None:
+    """It is no failed try: who has left, and what brings a token back."""
+    gone = Problem("somebody has logged out", "pmcred login prod")
+    life = Life(PM4, renewal=Renewal.STOPPED, reason=Reason.LOGGED_OUT, problem=gone, user=User("7", "a.smith"))
+    assert explain(life).lines[2:] == (
+        "There is no token at present.",
+        "The last one was of a.smith (user 7).",
+        "Somebody has logged out. Nothing is asked for until somebody logs in: pmcred login prod",
+    )
+
+
+def test_whose_a_token_is_is_told() -> None:
+    """By id where the name is not known."""
+    assert "It is of user 7." in explain(Life(ASK, held=held(24 * HOUR), wake=boot(16), user=User("7"))).lines

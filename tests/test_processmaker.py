@@ -8,6 +8,7 @@ import pytest
 from pmcredd import processmaker
 from pmcredd.processmaker import Renewal
 from pmcredd.profiles import Grant, Profile
+from pmcredd.secret import Secret
 
 PM4 = Profile("prod", "https://acme.processmaker.net", Grant.PASSWORD)
 PM3 = Profile("legacy", "https://bpm.example.org", Grant.PASSWORD, generation=3, workspace="workflow")
@@ -104,3 +105,21 @@ def test_generation_3_without_a_workspace_is_a_mistake_of_ours() -> None:
     """The reader of profiles does not let it pass; no request goes to a path with a hole in it."""
     with pytest.raises(ValueError, match="workspace"):
         processmaker.token_url(replace(PM3, workspace=None))
+
+
+def test_where_a_token_is_asked_about_and_revoked() -> None:
+    """What a token says of itself becomes part of a path, and nothing else: it is encoded."""
+    secret = Secret("0123/abc")
+    base = "https://acme.processmaker.net"
+    assert processmaker.user_url(PM4, "7/../8") == f"{base}/api/1.0/users/7%2F..%2F8"
+    assert processmaker.revocation_urls(PM4, "7", "a/b", secret) == (
+        f"{base}/api/1.0/users/7/tokens/a%2Fb",
+        f"{base}/api/1.0/users/7/tokens/a%2Fb",
+    )
+    assert processmaker.revocation_urls(PM4, "", "a", secret) is None
+    assert processmaker.user_url(PM4, "") is None
+    assert processmaker.user_url(PM3, "7") is None
+    found = processmaker.revocation_urls(PM3, None, None, secret)
+    assert found is not None
+    assert found[0].endswith("/oauth2/0123%2Fabc")
+    assert "0123" not in found[1]

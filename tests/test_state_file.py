@@ -10,7 +10,8 @@ import pytest
 from support.lives import WALL, held, profile
 
 from pmcredd import state_file
-from pmcredd.store import Store, StoreProblem, identity
+from pmcredd.store import Account, Store, StoreProblem, identity
+from pmcredd.telling import User
 
 PROD = profile("prod")
 
@@ -99,6 +100,27 @@ def test_an_older_schema_is_brought_forward(path: Path, monkeypatch: pytest.Monk
 
     store = Store.open(path)
     assert store.load([identity(PROD)])
+
+
+def test_what_the_first_schema_held_is_all_there(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of schema 1, with a token and a doubt about it: both are found, and whose the token is becomes known."""
+    with monkeypatch.context() as patch:
+        patch.delitem(state_file.MIGRATIONS, 1)
+        connection, _ = state_file.open_state_file(path)
+    with closing(connection):
+        connection.execute(
+            "INSERT INTO credential (identity, profile, access_token, token_type, sub, issued_boot, issued_wall, "
+            "issued_boot_id, serial, asked_at, past, proved) "
+            "VALUES (?, 'prod', 't', 'Bearer', '7', 1.0, ?, 'b', 3, 0, '', 1)",
+            (identity(PROD), WALL),
+        )
+        connection.execute("INSERT INTO intent (identity, tries, padding) VALUES (?, 1, x'')", (identity(PROD),))
+
+    store = Store.open(path)
+
+    found = store.load([identity(PROD)])[identity(PROD)]
+    assert (found.serial, found.tries, found.held.token.sub) == (3, 1, "7")
+    assert store.accounts([identity(PROD)]) == {identity(PROD): Account(User("7"))}
 
 
 def test_a_broken_migration_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

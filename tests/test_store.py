@@ -15,8 +15,9 @@ from support.lives import WALL, held, profile
 from pmcredd import store as store_module
 from pmcredd.oauth import Token
 from pmcredd.secret import Secret
-from pmcredd.store import Stop, Store, identity
-from pmcredd.validity import Held, Moment
+from pmcredd.store import Account, Stop, Store, identity
+from pmcredd.telling import User
+from pmcredd.validity import DAY, Held, Moment
 
 PROD = profile("prod")
 FULL = Held(
@@ -185,6 +186,114 @@ def test_what_was_learned_of_a_token_is_kept_with_it(path: Path) -> None:
     store.save(PROD, FULL, serial=1, asked_at=WALL)
     found = store.load([identity(PROD)])[identity(PROD)]
     assert found == store_module.Saved(FULL, 1, WALL)
+
+
+def test_a_logout_forgets_the_tokens_and_lasts(path: Path) -> None:
+    """Nothing of a token is in the files any more, the intent to spend it is gone, and whose it was stays."""
+    store = Store.open(path)
+    moved = profile("prod", url="https://moved.example")
+    for each in (PROD, moved):
+        store.save(each, FULL, serial=1, asked_at=WALL, user=User("7", "a.smith"))
+    store.begin_spend(identity(PROD), 1, 1)
+
+    store.log_out("prod", {identity(PROD): 2})
+
+    for again in (store, Store.open(path)):
+        assert again.load([identity(PROD), identity(moved)]) == {}
+        assert again.accounts([identity(PROD), identity(moved)]) == {
+            identity(PROD): Account(User("7", "a.smith"), 2),
+            identity(moved): Account(User("7", "a.smith"), 2),
+        }
+    token = FULL.token.access_token.reveal().encode()
+    assert not any(token in each.read_bytes() for each in path.parent.glob("state.db*"))
+
+
+def test_what_is_saved_late_ends_no_logout(path: Path) -> None:
+    """A token that was asked for before the logout is not written; one that was asked for since ends it."""
+    store = Store.open(path)
+    store.log_out("prod", {identity(PROD): 5})
+
+    store.save(PROD, FULL, serial=4, asked_at=WALL)
+    assert store.load([identity(PROD)]) == {}
+    assert store.accounts([identity(PROD)])[identity(PROD)].logged_out == 5
+
+    store.save(PROD, FULL, serial=5, asked_at=WALL)
+    assert store.load([identity(PROD)]).keys() == {identity(PROD)}
+    assert store.accounts([identity(PROD)])[identity(PROD)].logged_out == 0
+
+
+def test_a_person_ends_a_logout(path: Path) -> None:
+    """Without a token yet: the next daemon may ask for one. A second logout counts again."""
+    store = Store.open(path)
+    store.log_out("prod", {identity(PROD): 2})
+    store.log_in(identity(PROD))
+    assert store.accounts([identity(PROD)]) == {identity(PROD): Account(None, 0)}
+    store.log_out("prod", {identity(PROD): 3})
+    assert store.accounts([identity(PROD)])[identity(PROD)].logged_out == 3
+
+
+def test_the_log_is_left_long_enough_for_who_counts_on_it(path: Path) -> None:
+    """A logout of one profile does not take away the room that another one's refresh has made for its answer."""
+    store, other = Store.open(path), profile("other")
+    store.save(PROD, FULL, serial=1, asked_at=WALL)
+    store.save(other, FULL, serial=1, asked_at=WALL)
+    store.begin_spend(identity(other), 1, 1)
+    wal = path.with_name(f"{path.name}-wal")
+    before = wal.stat().st_size
+
+    store.log_out("prod", {identity(PROD): 2})
+
+    assert wal.stat().st_size == before
+    store.end_spend(identity(other), 1, 0)
+    store.log_out("prod", {identity(PROD): 3})
+    assert wal.stat().st_size == 0
+
+
+def test_an_intent_of_another_credential_says_nothing(path: Path) -> None:
+    """What was sent before somebody logged in again is no doubt about the new pair, and takes nothing of it back."""
+    store = Store.open(path)
+    store.save(PROD, FULL, serial=2, asked_at=WALL)
+    store.begin_spend(identity(PROD), 1, 1)
+    assert store.load([identity(PROD)])[identity(PROD)].tries == 0
+    store.begin_spend(identity(PROD), 2, 1)
+    store.end_spend(identity(PROD), 1, 0)
+    store.drop_refresh_token(identity(PROD), 1)
+    found = store.load([identity(PROD)])[identity(PROD)]
+    assert (found.tries, found.held) == (1, FULL)
+
+
+def test_the_name_of_a_user_is_noted(path: Path) -> None:
+    """With a token or without one; a logout stands."""
+    store = Store.open(path)
+    store.note_user(PROD, User("7", "a.smith"))
+    assert store.accounts([identity(PROD)]) == {identity(PROD): Account(User("7", "a.smith"))}
+    store.log_out("prod", {identity(PROD): 2})
+    store.note_user(PROD, User("8", "b.jones"))
+    assert store.accounts([identity(PROD)]) == {identity(PROD): Account(User("8", "b.jones"), 2)}
+
+
+def test_what_is_known_of_an_account_is_parked_with_it(path: Path) -> None:
+    """A logout outlives a typo in the url, but not a profile that has been gone for a month."""
+    store = Store.open(path)
+    store.log_out("prod", {identity(PROD): 2})
+    store.park(set(), WALL)
+    store.park(set(), WALL + 29 * DAY)
+    assert store.accounts([identity(PROD)])
+    store.park({identity(PROD)}, WALL + 31 * DAY)
+    store.park(set(), WALL + 32 * DAY)
+    assert store.accounts([identity(PROD)])
+    store.park(set(), WALL + 63 * DAY)
+    assert not store.accounts([identity(PROD)])
+
+
+def test_an_expected_user_makes_another_identity(path: Path) -> None:
+    """A token that was let in without a look at whose it is does not serve who expects somebody; others are as ever."""
+    pinned = profile("prod", expect_user="7")
+    assert identity(pinned) != identity(PROD)
+    assert identity(pinned) != identity(profile("prod", expect_user="8"))
+    assert identity(PROD) == ('["prod", 4, "http://127.0.0.1:1", null, null, "password", "2", "integration", null]'), (
+        "rows that were saved before there was such a key are found"
+    )
 
 
 def test_a_profile_is_forgotten_by_name(path: Path) -> None:

@@ -1,5 +1,6 @@
 """What is told of a profile: its state in one word, its times, and what only a person can mend."""
 
+import logging
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,9 @@ from pmcredd import telling
 from pmcredd.life import Life, Problem, Reason, Renewal
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import Grant
+from pmcredd.telling import User
 from pmcredd.validity import DAY, Terms
+from pmcredd.wire import Code
 
 ASK, REFRESH, NEVER = Terms(Rule.ASK_ANEW), Terms(Rule.REFRESH_DISRUPTIVELY), Terms(Rule.NEVER)
 DOWN = Problem("the server is down", "wait")
@@ -38,6 +41,7 @@ DOWN = Problem("the server is down", "wait")
         pytest.param(
             Life(ASK, held=held(), renewal=Renewal.STOPPED, reason=Reason.BAD_CLIENT), "stopped", id="the profile"
         ),
+        pytest.param(Life(ASK, renewal=Renewal.STOPPED, reason=Reason.LOGGED_OUT), "logged-out", id="a logout"),
     ],
 )
 def test_the_state(life: Life, state: str) -> None:
@@ -138,3 +142,30 @@ def test_a_status_shows_no_token() -> None:
 
     assert "s3cret" not in repr(status)
     assert "s3cret" not in repr(replace(status, renew_at=None))
+
+
+def test_the_user_is_told_with_a_token_and_after_it() -> None:
+    """By id, by name where that is known; and a hand-out never names another user than its own."""
+    life = Life(ASK, held=held(), user=User("7", "a.smith"))
+    fields = telling.fields(telling.status(profile(), life, moment()))
+    assert (fields["user"], fields["user_name"]) == ("7", "a.smith")
+    assert "user_name" not in telling.fields(telling.status(profile(), replace(life, user=User("7")), moment()))
+    named = replace(held(), token=replace(held().token, sub="7"))
+    assert telling.hand_out(profile(), named, User("7", "a.smith")).user == User("7", "a.smith")
+    assert telling.hand_out(profile(), named, User("8", "b.jones")).user is None
+
+
+def test_a_login_is_what_helps_where_nothing_else_is_known() -> None:
+    """A failure that only a login mends names the command."""
+    life = Life(REFRESH, renewal=Renewal.STOPPED, reason=Reason.NEEDS_LOGIN, problem=Problem("the answer was lost"))
+    failure = telling.failure(profile(), life, "", Code.WAITING)
+    assert (failure.code, failure.hint) == (Code.NEEDS_LOGIN, "pmcred login prod")
+
+
+def test_a_logout_is_no_error(caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody wanted it so: the log has it at its usual level."""
+    caplog.set_level(logging.INFO)
+    after = Life(ASK, renewal=Renewal.STOPPED, reason=Reason.LOGGED_OUT, problem=telling.logged_out(profile()))
+    telling.log_change(profile(), Life(ASK, held=held()), after)
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == ("INFO", "prod: somebody has logged out (pmcred login prod)")

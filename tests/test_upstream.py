@@ -141,6 +141,18 @@ async def test_get_carries_the_token_to_the_profile_s_own_server_only() -> None:
     assert other.requests == []
 
 
+async def test_delete_carries_the_token_to_the_profile_s_own_server_only() -> None:
+    """As a get does: a revocation must not give the token to anybody else."""
+    async with serving(_answering) as server, serving(_answering) as other:
+        profile = _profile_for(server.url)
+        answer = await Upstream().delete(profile, f"{server.url}/api/1.0/users/1/tokens/2", Secret("abc"))
+        with pytest.raises(ValueError, match="another server"):
+            await Upstream().delete(profile, f"{other.url}/api/1.0/users/1/tokens/2", Secret("abc"))
+    assert isinstance(answer, Answer)
+    assert server.requests[0].startswith(b"DELETE /api/1.0/users/1/tokens/2 HTTP/1.1\r\n")
+    assert other.requests == []
+
+
 @pytest.mark.parametrize(("size", "fits"), [(MAX_BODY, True), (MAX_BODY + 1, False)])
 async def test_the_limit_of_a_body(size: int, fits: bool) -> None:
     """A body of exactly the limit is read, one byte more is not kept."""
