@@ -41,8 +41,7 @@ class NoDaemon(PmcredError):
         super().__init__(
             "no-daemon",
             f"no daemon answers{paths}",
-            "`pmcredd` in a terminal of its own, or "
-            '`systemd-run --user --unit=pmcredd "$(command -v pmcredd)"` to keep it in the background',
+            "`pmcred service install` to have it always, or `pmcredd` in a terminal of its own",
             exit_status=69,
         )
         self.tried = tuple(tried)

@@ -98,7 +98,7 @@ def test_a_profile_is_made_by_answering_and_its_token_is_one_command_away(user: 
         terminal.expect("It works; its token is good for ")
         terminal.expect(f"Wrote {user.profiles_d}/prod.toml.")
         terminal.expect("No daemon runs")
-        terminal.expect("systemd-run --user")
+        terminal.expect("pmcred service install")
         terminal.expect("  pmcred get prod\n")
         assert terminal.end() == 0
         assert CLIENT_SECRET not in terminal.screen

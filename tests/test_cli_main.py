@@ -153,8 +153,7 @@ def test_without_a_daemon_the_error_names_the_place_and_two_ways_to_start_one(
         out, err = capsys.readouterr()
         assert out == ""
         assert str(user.socket) in err
-        assert "  try: `pmcredd` in a terminal" in err
-        assert "systemd-run --user" in err
+        assert "  try: `pmcred service install` to have it always, or `pmcredd` in a terminal" in err
 
 
 @pytest.mark.parametrize(

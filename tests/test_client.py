@@ -219,7 +219,7 @@ def test_without_a_daemon_every_path_tried_is_named(tmp_path: Path, monkeypatch:
     assert why[f"{tmp_path}/state/run/socket"] == "there is no such socket"
     assert caught.value.exit_status == 69
     assert "`pmcredd`" in caught.value.hint
-    assert 'systemd-run --user --unit=pmcredd "$(command -v pmcredd)"' in caught.value.hint
+    assert "`pmcred service install`" in caught.value.hint
 
 
 def test_the_next_path_is_tried_when_one_fails(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

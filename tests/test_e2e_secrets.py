@@ -166,7 +166,7 @@ def test_a_keyring_that_hangs_disturbs_no_other_profile_and_no_end(
 def test_without_a_session_bus_it_says_how_to_start_on_one(user_of_keyring: User) -> None:
     """The other profiles work all the same."""
     with running(user_of_keyring):
-        refused(user_of_keyring, "without a session bus", "systemd-run --user")
+        refused(user_of_keyring, "without a session bus", "pmcred service install")
         assert user_of_keyring.run("get", "sandbox3").returncode == 0
 
 

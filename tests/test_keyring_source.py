@@ -159,7 +159,7 @@ async def test_no_bus_is_told_with_how_to_start_on_one(tmp_path: Path) -> None:
     """Cron, a container, a login by ssh without a user manager."""
     error = await refused({"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
     assert "without a session bus" in error.sentence
-    assert "systemd-run --user" in error.mend
+    assert "pmcred service install" in error.mend
 
 
 async def test_a_missing_package_is_told_with_how_to_install_it(tmp_path: Path) -> None:

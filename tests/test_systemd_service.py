@@ -1,12 +1,14 @@
 """`pmcred service install` and `uninstall`: what they write works, and what they did can be undone."""
 
 import pwd
+import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.pseudo_terminal import PseudoTerminal
 from support.user import User
 from support.user_manager import HOME, ROOT, UserManager, user_manager
 
@@ -293,3 +295,33 @@ def test_what_cannot_be_removed_is_told(manager: UserManager) -> None:
 
     manager.units.chmod(0o700)
     assert f"cannot remove {HOME}/.config/systemd/user/pmcredd.socket" in said
+
+
+def test_init_ends_by_offering_the_service(manager: UserManager) -> None:
+    """Enter, and the daemon runs from now on: a first profile is enough to begin."""
+    made = ("--url", "https://h.example", "--generation", "4", "--grant", "personal_access_token", "--name", "p")
+    command = manager.command("pmcred", "init", "--no-test", *made, "--store-secrets", "profile")
+    with PseudoTerminal(command_at_its_path(command), {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}) as terminal:
+        terminal.answer("Personal access token (not shown): ", "fake.token.value")
+        terminal.answer("Run the daemon as a service, now and after every boot? [Y/n] ", "")
+        terminal.expect("pmcredd.service are enabled and started")
+        terminal.expect("  pmcred get p\n")
+        assert terminal.end() == 0
+    assert manager.run("pmcred", "status", "p").returncode == 0
+
+
+def test_who_wants_no_service_is_told_how_to_go_on(manager: UserManager) -> None:
+    """No is no: nothing is written but the profile."""
+    made = ("--url", "https://h.example", "--generation", "4", "--grant", "personal_access_token", "--name", "p")
+    command = manager.command("pmcred", "init", "--no-test", *made, "--store-secrets", "profile")
+    with PseudoTerminal(command_at_its_path(command), {"PATH": "/usr/bin:/bin:/usr/sbin:/sbin"}) as terminal:
+        terminal.answer("Personal access token (not shown): ", "fake.token.value")
+        terminal.answer("Run the daemon as a service, now and after every boot? [Y/n] ", "n")
+        terminal.expect("pmcred service install")
+        assert terminal.end() == 0
+    assert not (manager.units / "pmcredd.service").exists()
+
+
+def command_at_its_path(command: list[str]) -> list[str]:
+    """Name a command's program by its path."""
+    return [str(shutil.which(command[0])), *command[1:]]

@@ -9,7 +9,7 @@ from pmcredd.cli.draft import Draft, add_flags
 from pmcredd.cli.interview import Interview, called
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.profile import Told, check, tell_daemon, warn_of_others
-from pmcredd.cli.questions import choose
+from pmcredd.cli.questions import choose, confirm
 from pmcredd.cli.terminal import clean, say
 from pmcredd.cli.trial import Failed, Works
 from pmcredd.cli.validate import Checker
@@ -18,8 +18,6 @@ from pmcredd.profiles import Grant, secret_variables
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
-
-_BACKGROUND = 'systemd-run --user --unit=pmcredd "$(command -v pmcredd)"'
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -61,9 +59,22 @@ def _run(args: argparse.Namespace) -> int:
         case Told.KEPT:
             say("Next, when that is mended:\n  pmcred reload")
         case Told.ABSENT:
-            say(f"Next, in a terminal of its own:\n  pmcredd\nor in the background:\n  {_BACKGROUND}\nThen:")
+            _offer_service(args, interview)
     print(f"  pmcred {'login' if with_browser else 'get'} {draft.name}")
     return 0
+
+
+def _offer_service(args: argparse.Namespace, interview: Interview) -> None:
+    """Offer to run the daemon from now on; not to a script, which says so itself if it wants that."""
+    from pmcredd.cli import service  # here: most profiles are made beside a daemon that runs
+
+    offered = interview.person and not args.yes and service.reachable()
+    if offered and confirm("Run the daemon as a service, now and after every boot?", default=True):
+        service.install(args)
+        say("\nNext:")
+        return
+    say("Next, to run the daemon as a service:\n  pmcred service install")
+    say("or in a terminal of its own:\n  pmcredd\nThen:")
 
 
 def _test(interview: Interview, draft: Draft, checker: Checker) -> None:

@@ -38,11 +38,11 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb to the command line."""
     parser = subparsers.add_parser("service", description="Run the daemon as a service of systemd's user manager.")
     verbs = parser.add_subparsers(required=True, metavar="install|uninstall")
-    install = verbs.add_parser(
+    put = verbs.add_parser(
         "install",
         description="Write the units for this installation, enable and start them. It may be run again at any time.",
     )
-    install.set_defaults(run=_install)
+    put.set_defaults(run=install)
     uninstall = verbs.add_parser(
         "uninstall", description="End the service and take its units away. Profiles and tokens stay."
     )
@@ -75,7 +75,22 @@ def render(unit: str, commands: Path) -> str:
     return _MARK + "\n" + _COMMAND.sub(whole, unit)
 
 
-def _install(args: argparse.Namespace) -> int:
+def reachable() -> bool:
+    """Tell whether there is a user manager to run a service."""
+    try:
+        _find_manager()
+    except Problem:
+        return False
+    return True
+
+
+def install(args: argparse.Namespace) -> int:
+    """Write the units for this installation, enable and start them; gives the exit status.
+
+    Raises:
+        Problem: there is no user manager, or something is in the way; it says what.
+
+    """
     manager = _find_manager()
     commands = _commands()
     wanted = _wanted(commands)
