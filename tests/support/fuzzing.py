@@ -24,7 +24,7 @@ from pmcredd import oauth, wire
 from pmcredd.oauth import MAX_WAIT, Answer, Refusal, Token
 from pmcredd.profile_keys import DAEMON_KEYS, PROFILE_KEYS, SECRET_KEYS
 from pmcredd.profile_reader import read_config
-from pmcredd.profiles import BadConfig, BadUrl, Grant, Mistake, Profile, SourceFile, parse_url
+from pmcredd.profiles import BadConfig, BadUrl, Grant, LiteralSecret, Mistake, Profile, SourceFile, parse_url
 from pmcredd.secret import Secret
 
 PLANTED = "Hunter2-Canary/8"
@@ -303,7 +303,9 @@ def check_config(given_: tuple[str, str, int]) -> None:
     except BadConfig as bad:
         return check_mistakes(bad.mistakes)
     check_mistakes(config.warnings)
-    return tells_nothing(repr([(one.client_secret, one.password, one.token) for one in config.profiles.values()]))
+    sources = [each for one in config.profiles.values() for each in (one.client_secret, one.password, one.token)]
+    # Where a secret comes from is told: a file's name is none.
+    return tells_nothing(repr([each for each in sources if isinstance(each, LiteralSecret)]))
 
 
 def check_mistakes(mistakes: Sequence[Mistake]) -> None:
