@@ -13,6 +13,7 @@ import trio
 
 from pmcredd import config_files, listening, paths, process, reminding, server, systemd, wire
 from pmcredd.announcing import Announcing
+from pmcredd.audit import Audit
 from pmcredd.engine import Engine, open_engine, state_directory
 from pmcredd.events import Events
 from pmcredd.keeper import Keeper
@@ -217,14 +218,16 @@ async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.
     announcing = Announcing(manager, keeper, engine.driver)
     watching = Watching(keeper, engine.driver, engine.clock)
     logins = Logins(keeper, engine.driver, engine.upstream, engine.clock)
+    audit = Audit()
     verbs = Verbs(
-        keeper, watching, logins, clock=engine.clock, stop=stop.set, started=time.time(), notice=engine.notice
+        keeper, watching, logins, audit, clock=engine.clock, stop=stop.set, started=time.time(), notice=engine.notice
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(logins.run)
         nursery.start_soon(_signals, keeper, stop, nursery, announcing)
         serving = trio.socket.from_stdlib_socket(listener.socket)
-        await nursery.start(partial(server.serve, serving, verbs.answer, ready=verbs.ready, uid=os.geteuid()))
+        answering = partial(server.serve, ready=verbs.ready, uid=os.geteuid(), refused=audit.refused)
+        await nursery.start(answering, serving, verbs.answer)
         manager.ready(announcing.line())  # no server of a profile was asked for anything yet: a boot waits for none
         nursery.start_soon(announcing.run)
         count = len(keeper.profiles())

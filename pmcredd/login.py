@@ -6,6 +6,7 @@ says goes to its client as a stream: `begun` with the URL to open, perhaps `othe
 
 import math
 import os
+from collections.abc import Callable
 from functools import partial
 from typing import Self
 
@@ -64,13 +65,21 @@ class Logins:
         """
         return find(self._keeper.profiles(), target).grant is Grant.AUTHORIZATION_CODE
 
-    async def begin(self, target: str, *, patience: float | None, as_new_user: bool | None) -> "Login":
+    async def begin(
+        self,
+        target: str,
+        *,
+        patience: float | None,
+        as_new_user: bool | None,
+        ended: Callable[[str, HandOut | Failure], None],
+    ) -> "Login":
         """Begin a login; its listener is there when this returns.
 
         Args:
             target: a profile's name or URL.
             patience: seconds until it is given up.
             as_new_user: whether it may be another user than last time; None asks.
+            ended: told the profile's name and what came of the login, unless it never began.
 
         Raises:
             Failure: there is no such profile, or nobody can listen where its redirect_uri says.
@@ -83,6 +92,7 @@ class Logins:
             profile,
             expires=self._clock.now().wall + _patience(patience),
             as_new_user=as_new_user,
+            ended=partial(ended, profile.name),
         )
         problem = await self._nursery.start(self._carry_through, login, _patience(patience))
         if problem is not None:
@@ -140,7 +150,14 @@ class Login:
     """One login, and what its client is told of it: a Stream, as server.py has it."""
 
     def __init__(
-        self, keeper: Keeper, upstream: Upstream, profile: Profile, *, expires: float, as_new_user: bool | None
+        self,
+        keeper: Keeper,
+        upstream: Upstream,
+        profile: Profile,
+        *,
+        expires: float,
+        as_new_user: bool | None,
+        ended: Callable[[HandOut | Failure], None],
     ) -> None:
         self.id = os.urandom(8).hex()
         self.profile = profile
@@ -148,6 +165,7 @@ class Login:
         self._upstream = upstream
         self._expires = expires
         self._as_new_user = as_new_user
+        self._ended = ended
         self._tell, self._told = trio.open_memory_channel[bytes](math.inf)
         self._answer: Granted | Denied | Failure | None = None
         self._answered = trio.Event()
@@ -248,16 +266,20 @@ class Login:
             if isinstance(found, Failure):
                 raise found
             if isinstance(found, Denied):
+                denied = Failure(Code.NEEDS_LOGIN, f"{self.profile.name}: {found.sentence}", found.mend)
+                self._ended(denied)
                 await _show(listener, pages.failed(found.title, found.sentence, found.mend))
-                return _failed(Failure(Code.NEEDS_LOGIN, f"{self.profile.name}: {found.sentence}", found.mend))
+                return _failed(denied)
             if not self._stands():
                 raise self._changed()
             ready = await self._keeper.login_with_code(
                 self.profile.name, found.code, admit=partial(self._admit, listener)
             )
         except Failure as failure:
+            self._ended(failure)
             await _show(listener, pages.failed("The login failed", failure.message, failure.hint))
             return _failed(failure)
+        self._ended(ready)
         await _show(listener, pages.signed_in(self.profile.name, _name(ready.user)))
         return _done(ready)
 

@@ -8,7 +8,6 @@ import math
 import os
 import select
 import socket
-import struct
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Protocol, Self
 import trio
 
 from pmcredd import wire
+from pmcredd.peer import Peer, Peers
 
 _log = logging.getLogger(__name__)
 
@@ -43,8 +43,8 @@ class Stream(Protocol):
         ...
 
 
-Answer = Callable[[wire.Request], Awaitable[bytes | Stream]]
-Ready = Callable[[wire.Request], bytes | None]
+Answer = Callable[[wire.Request, Peer], Awaitable[bytes | Stream]]
+Ready = Callable[[wire.Request, Peer], bytes | None]
 
 
 class HasDescriptor(Protocol):
@@ -75,6 +75,7 @@ async def serve(
     *,
     ready: Ready,
     uid: int,
+    refused: Callable[[Peer], None] = lambda _: None,
     limits: Limits = Limits(),
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -82,10 +83,12 @@ async def serve(
 
     Args:
         listener: a listening Unix socket, of whatever library; it stays the caller's.
-        answer: gives the complete answer to a request, however long it takes, or a stream: the last answer of its
-            connection, which ends with the stream. It ends when the client half-closes or leaves, or when we leave.
+        answer: gives the complete answer to a request of this peer, however long it takes, or a stream: the last answer
+            of its connection, which ends with the stream. It ends when the client half-closes or leaves, or when we
+            leave.
         ready: the same without waiting, or None where `answer` is needed: nearly every `get` ends here.
         uid: the only user who is served.
+        refused: told who else has come.
         limits: how much a client may take.
         task_status: told once connections are taken.
 
@@ -93,13 +96,15 @@ async def serve(
     with socket.socket(fileno=os.dup(listener.fileno())) as own:
         own.settimeout(0)
         try:
-            await _Server(answer, ready, uid, limits).run(own, task_status)
+            await _Server(answer, ready, uid, refused, limits).run(own, task_status)
         finally:
             trio.lowlevel.notify_closing(own)
 
 
 class _Connection:
-    __slots__ = ("deadline", "silent_since", "socket")
+    __slots__ = ("deadline", "peer", "silent_since", "socket")
+
+    peer: Peer  # there before the first request
 
     def __init__(self, accepted: socket.socket, now: float, deadline: float) -> None:
         self.socket = accepted
@@ -113,10 +118,12 @@ class _Server:
     # every call a turn of the event loop, a third of a `get`. A connection is ended by closing its socket under its
     # task, which finds ClosedResourceError if it waits, and EBADF if it was about to go on.
 
-    def __init__(self, answer: Answer, ready: Ready, uid: int, limits: Limits) -> None:
+    def __init__(self, answer: Answer, ready: Ready, uid: int, refused: Callable[[Peer], None], limits: Limits) -> None:
         self._answer = answer
         self._ready = ready
         self._uid = uid
+        self._refused = refused
+        self._peers = Peers()
         self._limits = limits
         self._connections: dict[_Connection, None] = {}  # oldest first
         self._streams: set[Stream] = set()
@@ -222,12 +229,12 @@ class _Server:
 
     async def _attend(self, connection: _Connection) -> None:
         try:
-            credentials = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-            _, peer, _ = _CREDENTIALS.unpack(credentials)
-            if peer == self._uid:
+            peer = connection.peer = self._peers.of(connection.socket)
+            if peer.uid == self._uid:
                 await self._converse(connection)
             else:
-                message = f"this daemon serves uid {self._uid} alone, and you are uid {peer}"
+                self._refused(peer)
+                message = f"this daemon serves uid {self._uid} alone, and you are uid {peer.uid}"
                 await self._send(connection, wire.format_error(wire.Code.FORBIDDEN, message), self._limits.unread)
         except (OSError, trio.ClosedResourceError):
             pass  # the client is gone, in the middle of an answer perhaps, or was closed for its silence
@@ -282,10 +289,10 @@ class _Server:
         except wire.BadLine as bad:
             return wire.format_error(wire.Code.BAD_REQUEST, str(bad))
         try:
-            if at_once := self._ready(request):
+            if at_once := self._ready(request, connection.peer):
                 return at_once
             connection.deadline = math.inf  # our turn, for as long as it takes
-            return await self._answer(request)
+            return await self._answer(request, connection.peer)
         except Exception as bug:  # noqa: BLE001 - one request's bug must not end the others' answers
             _log_bug(request.verb, bug)
             return wire.format_error(wire.Code.INTERNAL, "the daemon failed to answer: its log says where")
@@ -359,7 +366,6 @@ def _close(connection: socket.socket) -> None:
         connection.close()
 
 
-_CREDENTIALS = struct.Struct("@iII")  # struct ucred of unix(7): pid, uid, gid
 _TOO_MANY = wire.format_error(
     wire.Code.WAITING, "as many clients watch as may", "end a `pmcred watch` that nobody needs"
 )

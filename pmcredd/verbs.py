@@ -5,12 +5,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from pmcredd import __version__, outlook, telling, wire
+from pmcredd.audit import Audit, Follow
 from pmcredd.clock import Clock
 from pmcredd.human_time import clock_time
 from pmcredd.keeper import Keeper
 from pmcredd.life import User
 from pmcredd.login import Login, Logins
 from pmcredd.oauth import Code
+from pmcredd.peer import Peer
 from pmcredd.secret import Secret
 from pmcredd.telling import Failure, HandOut, Status
 from pmcredd.watching import Watch, Watching
@@ -18,6 +20,8 @@ from pmcredd.wire import Request
 
 DEFAULT_TIMEOUT = 60.0  # seconds a `get` waits for a new token
 LONGEST_TIMEOUT = 3600.0
+
+_ABOUT_TOKENS = frozenset({"get", "login", "logout", "reject"})  # what the audit hears of, and of `watch token=yes`
 
 
 class Verbs:
@@ -27,6 +31,7 @@ class Verbs:
         keeper: who has the tokens.
         watching: what happens to them.
         logins: those in browsers that are under way.
+        audit: hears who asked for tokens, and what came of it.
         clock: time.
         stop: called when `stop` is asked for; the answer still goes out.
         started: unix time of the daemon's start.
@@ -38,6 +43,7 @@ class Verbs:
         keeper: Keeper,
         watching: Watching,
         logins: Logins,
+        audit: Audit,
         *,
         clock: Clock,
         stop: Callable[[], None],
@@ -47,41 +53,44 @@ class Verbs:
         self._keeper = keeper
         self._watching = watching
         self._logins = logins
+        self._audit = audit
         self._clock = clock
         self._stop = stop
         self._started = started
         self._notice = notice
-        # The bytes of a hand-out are made once; a new token is a new HandOut.
-        self._formatted: dict[str, tuple[HandOut, bytes]] = {}
+        self._formatted: dict[str, _Formatted] = {}
 
-    def ready(self, request: Request) -> bytes | None:
+    def ready(self, request: Request, peer: Peer) -> bytes | None:
         """Give the answer if it is there without waiting: nearly every `get`."""
         if request.verb != "get" or request.target is None:
             return None
         try:
             found = self._keeper.hand_out(request.target, _lasting(request))
         except Failure as failure:
-            return _failed(failure)
-        return None if found is None else self._format(found)
+            return self._refuse(request, peer, failure)
+        return None if found is None else self._give(request, peer, found)
 
-    async def answer(self, request: Request) -> bytes | Watch | Login:
-        """Give the answer, however long it takes; to `watch` and a login in a browser it is a stream."""
+    async def answer(self, request: Request, peer: Peer) -> bytes | Watch | Login | Follow:
+        """Give the answer, however long it takes; `watch`, `log` and a login in a browser can have a stream."""
         try:
-            return await self._answer(request)
+            return await self._answer(request, peer)
         except Failure as failure:
-            return _failed(failure)
+            return self._refuse(request, peer, failure)
 
-    async def _answer(self, request: Request) -> bytes | Watch | Login:
+    async def _answer(self, request: Request, peer: Peer) -> bytes | Watch | Login | Follow:
         target = request.target or ""
         match request.verb:
             case "get":
-                return self._format(await self._keeper.get(target, _lasting(request), _timeout(request)))
+                found = await self._keeper.get(target, _lasting(request), _timeout(request))
+                return self._give(request, peer, found)
             case "login":
-                return await self._login(request, target)
+                return await self._login(request, peer, target)
             case "logout":
-                return wire.format_ok([await self._logout(request, target)], many=False)
+                return wire.format_ok([await self._logout(request, peer, target)], many=False)
             case "reject":
-                return self._format(await self._keeper.reject(target, _fingerprint(request), _timeout(request)))
+                fingerprint = _fingerprint(request)
+                found = await self._keeper.reject(target, fingerprint, _timeout(request))
+                return self._give(request, peer, found, rejected=fingerprint)
             case "hello":
                 return wire.format_ok([self._hello()], many=False)
             case "list":
@@ -102,7 +111,13 @@ class Verbs:
                 tell = self._explained if _yes(request, "explain") else telling.fields
                 return wire.format_ok([tell(state) for state in states], many=True)
             case "watch":
-                return self._watching.watch(request.target, token=_yes(request, "token"))
+                told = partial(self._note_told, peer)
+                return self._watching.watch(request.target, token=_yes(request, "token"), told=told)
+            case "log":
+                profile = self._logged(request.target)
+                if _yes(request, "follow"):
+                    return self._audit.follow(profile)
+                return wire.format_ok([entry.fields() for entry in self._audit.entries(profile)], many=True)
             case "reload":
                 return wire.format_ok([await self._reload()], many=False)
             case "stop":
@@ -111,7 +126,7 @@ class Verbs:
             case _:
                 raise Failure(wire.Code.BAD_REQUEST, "this verb is known and not served", "pmcred --help")
 
-    async def _login(self, request: Request, target: str) -> bytes | Login:
+    async def _login(self, request: Request, peer: Peer, target: str) -> bytes | Login:
         as_new_user = _choice(request, "as_new_user")
         if (login := request.args.get("login")) is not None:
             self._continue(request, target, login)
@@ -122,9 +137,11 @@ class Verbs:
             ready = await self._keeper.login_with_code(target, code, admit=partial(_as_said, as_new_user=as_new_user))
         elif self._logins.needs_browser(target):
             patience = _timeout(request) if "timeout" in request.args else None
-            return await self._logins.begin(target, patience=patience, as_new_user=as_new_user)
+            ended = partial(self._note_login, peer)
+            return await self._logins.begin(target, patience=patience, as_new_user=as_new_user, ended=ended)
         else:
             ready = await self._keeper.login(target, _timeout(request))
+        self._note(request.verb, peer, ready)
         return wire.format_ok([_hand_out(ready)], many=False)
 
     def _continue(self, request: Request, target: str, login: str) -> None:
@@ -136,11 +153,13 @@ class Verbs:
         else:
             raise Failure(wire.Code.BAD_REQUEST, "a login takes one of two answers", "answer=URL, or as_new_user=yes")
 
-    async def _logout(self, request: Request, target: str) -> Mapping[str, str]:
+    async def _logout(self, request: Request, peer: Peer, target: str) -> Mapping[str, str]:
+        (before,) = self._keeper.status([target])
         if _yes(request, "forget"):
             left = await self._keeper.forget(target)
         else:
             left = await self._keeper.logout(target, revoke_personal=_yes(request, "revoke"))
+        self._audit.note(peer, request.verb, left.profile, fingerprint=before.fingerprint)
         return {"profile": left.profile, "revoked": left.revoked.value, "message": left.sentence}
 
     def _explained(self, state: Status) -> Mapping[str, str]:
@@ -169,12 +188,57 @@ class Verbs:
             warnings="; ".join(report.warnings) or None,
         )
 
-    def _format(self, found: HandOut) -> bytes:
+    # --- the audit ------------------------------------------------------------------------------------------------
+
+    def _give(self, request: Request, peer: Peer, found: HandOut, *, rejected: str | None = None) -> bytes:
+        return self._note(request.verb, peer, found, rejected=rejected).answer
+
+    def _note(self, verb: str, peer: Peer, found: HandOut, *, rejected: str | None = None) -> "_Formatted":
         known = self._formatted.get(found.profile)
-        if known is None or known[0] is not found:
-            fields = {"access_token": found.access_token.reveal(), **_hand_out(found)}
-            known = self._formatted[found.profile] = (found, wire.format_ok([fields], many=False))
-        return known[1]
+        if known is None or known.of is not found:
+            known = self._formatted[found.profile] = _Formatted(found)
+        self._audit.note(peer, verb, found.profile, fingerprint=known.fingerprint, rejected=rejected)
+        return known
+
+    def _note_told(self, peer: Peer, status: Status) -> None:
+        self._audit.note(peer, "watch", status.profile.name, fingerprint=status.fingerprint)
+
+    def _note_login(self, peer: Peer, profile: str, outcome: HandOut | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self._audit.note(peer, "login", profile, outcome=outcome.code)
+        else:
+            self._note("login", peer, outcome)
+
+    def _refuse(self, request: Request, peer: Peer, failure: Failure) -> bytes:
+        if request.verb in _ABOUT_TOKENS or (request.verb == "watch" and "token" in request.args):
+            rejected = request.args.get("fingerprint") if request.verb == "reject" else None
+            self._audit.note(peer, request.verb, self._name_of(request.target), outcome=failure.code, rejected=rejected)
+        return wire.format_error(failure.code, failure.message, failure.hint)
+
+    def _name_of(self, target: str | None) -> str | None:
+        """Name the profile that is meant, if there is one: anything else that a client says could be a token."""
+        try:
+            return self._keeper.status([target])[0].profile.name if target else None
+        except Failure:
+            return None
+
+    def _logged(self, target: str | None) -> str | None:
+        """Name the profile whose entries are wanted; it may be one that is no more."""
+        if target is None or self._audit.entries(target):
+            return target
+        return self._keeper.status([target])[0].profile.name
+
+
+class _Formatted:
+    """What is made of a hand-out once, for everybody who gets it: a new token is a new HandOut."""
+
+    __slots__ = ("answer", "fingerprint", "of")
+
+    def __init__(self, found: HandOut) -> None:
+        fields = {"access_token": found.access_token.reveal(), **_hand_out(found)}
+        self.of = found
+        self.fingerprint = found.access_token.fingerprint()
+        self.answer = wire.format_ok([fields], many=False)
 
 
 def _hand_out(found: HandOut) -> Mapping[str, str]:
@@ -191,10 +255,6 @@ def _hand_out(found: HandOut) -> Mapping[str, str]:
 
 def _given(**fields: str | None) -> Mapping[str, str]:
     return {key: value for key, value in fields.items() if value is not None}
-
-
-def _failed(failure: Failure) -> bytes:
-    return wire.format_error(failure.code, failure.message, failure.hint)
 
 
 def _lasting(request: Request) -> float | None:

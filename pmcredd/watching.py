@@ -5,6 +5,7 @@ a slow one is told the latest of each profile and nothing piles up. While nobody
 """
 
 import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Self
@@ -76,8 +77,8 @@ class Watching:
         self._watchers: set[Watch] = set()
         self._waiting = trio.lowlevel.ParkingLot()
 
-    def watch(self, target: str | None, *, token: bool) -> "Watch":
-        """Begin to watch one profile, or all; with `token`, access tokens are told too.
+    def watch(self, target: str | None, *, token: bool, told: Callable[[Status], None] = lambda _: None) -> "Watch":
+        """Begin to watch one profile, or all; with `token`, access tokens are told too, and `told` hears of each.
 
         Raises:
             Failure: there is no such profile.
@@ -87,7 +88,7 @@ class Watching:
             everything = states if target is None else self._keeper.status([])
             self._news = {state.profile.name: _News(state, token=state.fingerprint) for state in everything}
             self._driver.listeners.append(self._hear)
-        watch = Watch(self, states, all_profiles=target is None, token=token)
+        watch = Watch(self, states, all_profiles=target is None, token=token, told=told)
         self._watchers.add(watch)
         return watch
 
@@ -142,11 +143,20 @@ class Watching:
 class Watch:
     """One watcher's answer: first how its profiles are, then what happens to them. A Stream, as server.py has it."""
 
-    def __init__(self, watching: Watching, states: list[Status], *, all_profiles: bool, token: bool) -> None:
+    def __init__(
+        self,
+        watching: Watching,
+        states: list[Status],
+        *,
+        all_profiles: bool,
+        token: bool,
+        told: Callable[[Status], None],
+    ) -> None:
         self._watching = watching
         self._present = states  # of the moment it came, still to be told
         self._only = None if all_profiles else states[0].profile.name
         self._token = token
+        self._told = told
         self._seen = watching.last
         self._begun = False
         self._ended = False
@@ -176,6 +186,7 @@ class Watch:
 
     def _tell_present(self) -> bytes:
         states, self._present = self._present[:AT_A_TIME], self._present[AT_A_TIME:]
+        self._note_tokens(states)
         return b"".join(_format(state.profile.name, Event.PRESENT, state, token=self._token) for state in states)
 
     def _tell_new(self) -> bytes:
@@ -183,7 +194,13 @@ class Watch:
         seen = self._seen
         if found:
             self._seen = found[-1][1].number
+        self._note_tokens([news.status for _, news in found])
         return b"".join(news.block(name, news.event(seen), token=self._token) for name, news in found)
+
+    def _note_tokens(self, states: Iterable[Status | None]) -> None:
+        for state in states if self._token else ():
+            if state is not None and state.token is not None:
+                self._told(state)
 
 
 def _format(name: str, event: Event, status: Status | None, *, token: bool) -> bytes:

@@ -84,6 +84,7 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         "list": Verb(),
         "status": Verb(Target.OPTIONAL, frozenset({"explain"})),
         "watch": Verb(Target.OPTIONAL, frozenset({"token"})),
+        "log": Verb(Target.OPTIONAL, frozenset({"follow"})),
         "login": Verb(
             Target.REQUIRED,
             frozenset({"timeout", "as_new_user", "login", "answer", "code", "redirect_uri", "code_verifier"}),

@@ -16,6 +16,7 @@ import trio
 
 from pmcredd import server, wire
 from pmcredd.listening import Listener, close_listener, open_listener
+from pmcredd.peer import Peer
 from pmcredd.server import Limits
 from pmcredd.wire import Code, Request
 
@@ -65,7 +66,16 @@ async def serving(
     """Serve within an `async with` block, which must end by itself; give the scope that ends the serving."""
     async with trio.open_nursery() as nursery:
         mine = os.geteuid() if uid is None else uid
-        await nursery.start(partial(server.serve, listener.socket, answer, ready=ready, uid=mine, limits=limits))
+        await nursery.start(
+            partial(
+                server.serve,
+                listener.socket,
+                lambda request, _: answer(request),
+                ready=lambda request, _: ready(request),
+                uid=mine,
+                limits=limits,
+            )
+        )
         with trio.fail_after(30):
             yield nursery.cancel_scope
         nursery.cancel_scope.cancel()
@@ -517,14 +527,16 @@ async def test_who_tells_the_daemon_to_stop_hears_that_it_does(listener: Listene
     """The answer to the very request that ends the serving still arrives."""
     scope = trio.CancelScope()
 
-    async def answer(request: Request) -> bytes:
+    async def answer(request: Request, _: Peer) -> bytes:
         scope.cancel()
         await trio.lowlevel.checkpoint()
         return told(request)
 
     async def stoppable(task_status: trio.TaskStatus[None]) -> None:
         with scope:
-            await server.serve(listener.socket, answer, ready=lambda _: None, uid=os.geteuid(), task_status=task_status)
+            await server.serve(
+                listener.socket, answer, ready=lambda *_: None, uid=os.geteuid(), task_status=task_status
+            )
 
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
@@ -552,7 +564,7 @@ async def test_leaving_before_the_start_is_no_deadlock(listener: Listener) -> No
     """A server started in a scope that is cancelled already ends at once."""
     with trio.fail_after(10), trio.CancelScope() as scope:
         scope.cancel()
-        await server.serve(listener.socket, tell, ready=told, uid=os.geteuid())
+        await server.serve(listener.socket, lambda asks, _: tell(asks), ready=lambda *_: None, uid=os.geteuid())
 
 
 async def test_leaving_while_a_client_waits_for_a_place(listener: Listener) -> None:

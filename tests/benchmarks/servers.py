@@ -36,15 +36,20 @@ async def bare(path: str) -> None:
 
 
 async def ours(path: str) -> None:
-    """Serve with pmcredd's own server and an answer that is always ready."""
+    """Serve with pmcredd's own server and audit, and an answer that is always ready."""
     from pmcredd import listening, server, wire
+    from pmcredd.audit import Audit
+    from pmcredd.peer import Peer
 
-    def ready(request: wire.Request) -> bytes:
+    audit = Audit()
+
+    def ready(request: wire.Request, peer: Peer) -> bytes:
+        audit.note(peer, request.verb, request.target, fingerprint="4dd59ca0a64ed1e0")
         fields = {"access_token": TOKEN, "token_type": "Bearer", "expires_at": "2000000000", "good_until": "2000000000"}
         return wire.format_ok([{**fields, "profile": request.target or "", "url": "https://pm.example"}], many=False)
 
-    async def answer(request: wire.Request) -> bytes:
-        return ready(request)
+    async def answer(request: wire.Request, peer: Peer) -> bytes:
+        return ready(request, peer)
 
     listener = listening.open_listener(Path(path))
     print("listening", flush=True)

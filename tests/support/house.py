@@ -13,6 +13,7 @@ import httpx
 import trio
 
 from pmcredd import server, wire
+from pmcredd.audit import Audit
 from pmcredd.driver import Driver
 from pmcredd.listening import close_listener, open_listener
 from pmcredd.login import Logins
@@ -90,6 +91,7 @@ class House:
     path: Path
     clients: list[trio.SocketStream]
     watching: Watching
+    audit: Audit
     stop: trio.Event
 
     @property
@@ -147,14 +149,15 @@ async def house(upstream: Server | None = None, *names: str, more: Sequence[Prof
             seen = Watching(world.keeper, world.keeper._driver, world.clock)
             stop = trio.Event()
             logins = Logins(world.keeper, world.keeper._driver, world.upstream, world.clock)
-            verbs = Verbs(world.keeper, seen, logins, clock=world.clock, stop=stop.set, started=0.0, notice=None)
+            audit = Audit()
+            verbs = Verbs(world.keeper, seen, logins, audit, clock=world.clock, stop=stop.set, started=0.0, notice=None)
             serve = partial(server.serve, listener.socket, verbs.answer, ready=verbs.ready, uid=os.geteuid())
             async with trio.open_nursery() as nursery:
                 await nursery.start(logins.run)
                 await nursery.start(serve)
                 for each in profiles:
                     await world.get(each.name)
-                built = House(world, path, [], seen, stop)
+                built = House(world, path, [], seen, audit, stop)
                 yield built
                 for client in built.clients:
                     await client.aclose()
