@@ -187,6 +187,8 @@ def left_behind(before: Life) -> tuple[str, ...]:
     pairs = [held for held in (before.pending, before.held) if held is not None]
     if any(held.token.refresh_token is not None for held in pairs):
         said.append("its refresh token is forgotten here, but nothing ends it on the server before its time")
+    if before.held is not None and before.past and before.terms.rule in {Rule.ASK_ANEW, Rule.REFRESH_QUIETLY}:
+        said.append("a token that it has replaced may live on there to its end")
     if before.renewal is Renewal.SENDING and before.pending is None:
         said.append("a request for a token was under way: what it brings is revoked when it comes")
     if before.renewal is Renewal.DOUBTFUL:

@@ -9,6 +9,7 @@ from support.lives import TrioClock, held, profile
 from trio.testing import MockClock
 
 from pmcredd.bearer import Bearer, Stranger
+from pmcredd.life import Event, Probed, ProbeFailed
 from pmcredd.oauth import Token
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
@@ -44,9 +45,45 @@ def bearer(*script: Said) -> tuple[Bearer, list[str]]:
     return Bearer(Upstream(transport_for_tests=httpx.MockTransport(serve)), TrioClock()), seen
 
 
+PAGE = httpx.Response(200, text="<h1>Log in</h1>")
 LIVES = answer(200, {"id": "abc", "revoked": False})
 REVOKED = answer(200, {"id": "abc", "revoked": True})
 REFUSED = answer(401, {"error": "Unauthenticated."})
+
+
+@pytest.mark.parametrize(
+    ("said", "event", "passed"),
+    [
+        pytest.param(LIVES, Probed, True, id="it lives"),
+        pytest.param(REVOKED, Probed, False, id="it is revoked"),
+        pytest.param(REFUSED, Probed, False, id="it is refused"),
+        pytest.param(answer(200, {"id": "another"}), Probed, None, id="another token's row"),
+        pytest.param(PAGE, Probed, None, id="a page"),
+        pytest.param(answer(403), Probed, None, id="forbidden"),
+        pytest.param(answer(404), Probed, None, id="no such route"),
+        pytest.param(answer(503), ProbeFailed, None, id="down"),
+        pytest.param(LOST, ProbeFailed, None, id="no answer"),
+    ],
+)
+async def test_whether_a_token_lives(
+    autojump_clock: MockClock, said: Said, event: type[Event], passed: bool | None
+) -> None:
+    """A row of its own or a refusal says so; anything else says nothing."""
+    asking, _ = bearer(said)
+    found = await asking.probe(PM4, HELD, 3)
+    assert isinstance(found, event)
+    assert isinstance(found, Probed | ProbeFailed)
+    assert found.serial == 3
+    assert not isinstance(found, Probed) or found.passed is passed
+
+
+async def test_a_token_that_cannot_be_asked_about(autojump_clock: MockClock) -> None:
+    """ProcessMaker 3 knows no such question: nothing is sent."""
+    asking, seen = bearer()
+    found = await asking.probe(PM3, HELD, 3)
+    assert isinstance(found, Probed)
+    assert found.passed is None
+    assert seen == []
 
 
 @pytest.mark.parametrize(
@@ -125,7 +162,7 @@ async def test_a_token_that_does_not_name_itself_is_not_sent_anywhere(
         answer(200, {"id": 7, "username": ""}),
         answer(200, {"id": 7, "username": ["a.smith"]}),
         answer(200, ["a.smith"]),
-        httpx.Response(200, text="<h1>Log in</h1>"),
+        PAGE,
         GONE,
         LOST,
     ],

@@ -3,15 +3,17 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar, TypeVarTuple
 
 import pytest
 import trio
 from support.keeping import config
-from support.lives import WALL, TrioClock
+from support.lives import WALL, Inline, TrioClock
 from support.refreshing import PM3, PM4, Refreshing, refreshing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pmcredd import attempts, keeper, scheduler, telling
+from pmcredd.bearer import Bearer
 from pmcredd.profiles import Grant, LiteralSecret, Profile
 from pmcredd.sandbox.instances import CREDENTIALS, PASSWORD, PERSONAL, USERS, Sandbox
 from pmcredd.sandbox.settings import Settings
@@ -19,6 +21,9 @@ from pmcredd.secret import Secret
 from pmcredd.store import StoreProblem, identity
 from pmcredd.telling import Failure, LoggedOut, Revoked
 from pmcredd.wire import Code
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 DAY = 86_400.0
 YEAR = Settings(throttle=None)
@@ -437,6 +442,142 @@ async def test_a_logout_in_doubt_leaves_no_doubt_behind(autojump_clock: MockCloc
     async with refreshing(tmp_path, sandbox=sandbox) as second:
         assert told(second)["state"] == "live"
         assert second.lives(await second.get())
+
+
+class SlowDisk(Inline):
+    """A disk on which calls of one name wait for an event, and everything behind them: one by one, as they came."""
+
+    slow = "save"
+    free = trio.Event()
+
+    def __init__(self) -> None:
+        self._one = trio.Lock()
+
+    async def do(self, call: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run the call when it is its turn."""
+        async with self._one:
+            if getattr(getattr(call, "func", call), "__name__", "") == self.slow:
+                await self.free.wait()
+            return await super().do(call, *args)
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> type[SlowDisk]:
+    """Let keepers of this test have a slow disk; it is free at first."""
+    monkeypatch.setattr("support.refreshing.Inline", SlowDisk)
+    SlowDisk.slow, SlowDisk.free = "save", trio.Event()
+    SlowDisk.free.set()
+    return SlowDisk
+
+
+@pytest.mark.parametrize("profile", [PM4, SCRIPT], ids=["a refresh", "a password"])
+async def test_an_answer_that_is_just_being_saved_goes_too(
+    autojump_clock: MockClock, tmp_path: Path, slow_disk: type[SlowDisk], profile: Profile
+) -> None:
+    """A logout that comes between an answer and its save: the new token is dead, and none is on disk."""
+    async with refreshing(tmp_path, profile) as world:
+        if profile is PM4:
+            await world.login()
+        await world.get()
+        slow_disk.free = trio.Event()
+        await trio.sleep(26)
+        assert alive(world) == (1 if profile is PM4 else 2), "on ProcessMaker 4 the refresh has killed the old one"
+        left: list[LoggedOut] = []
+
+        async def leave() -> None:
+            left.append(await world.keeper.logout("prod"))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leave)
+            await wait_all_tasks_blocked()
+            slow_disk.free.set()
+        await wait_all_tasks_blocked()
+        replaced = "a token that it has replaced may live on there to its end" in left[0].sentence
+        assert replaced == (profile is SCRIPT)
+        assert alive(world) == int(replaced)
+        assert world.store.load([identity(profile)]) == {}
+        await assert_logged_out(world)
+
+
+@pytest.mark.parametrize("profile", [PM4, SCRIPT], ids=["a refresh", "a password"])
+async def test_an_answer_that_comes_while_the_logout_is_being_written_goes_too(
+    autojump_clock: MockClock, tmp_path: Path, slow_disk: type[SlowDisk], profile: Profile
+) -> None:
+    """Its save stands behind the logout in the queue, and brings nothing back; whatever lives of it is revoked."""
+    async with refreshing(tmp_path, profile) as world:
+        if profile is PM4:
+            await world.login()
+        await world.get()
+        world.way.hold = trio.Event()
+        await trio.sleep(26)
+        slow_disk.slow, slow_disk.free = "log_out", trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.keeper.logout, "prod")
+            await wait_all_tasks_blocked()
+            world.way.hold.set()
+            await wait_all_tasks_blocked()
+            assert alive(world) == (1 if profile is PM4 else 2)
+            slow_disk.free.set()
+        await wait_all_tasks_blocked()
+        assert alive(world) == 0
+        assert world.store.load([identity(profile)]) == {}
+        await assert_logged_out(world)
+
+
+async def test_an_answer_that_a_login_supersedes_is_revoked(
+    autojump_clock: MockClock, tmp_path: Path, slow_disk: type[SlowDisk]
+) -> None:
+    """It came before the login and was still on its way to the disk: once the new pair is there, it is ended."""
+    async with refreshing(tmp_path) as world:
+        await world.login()
+        slow_disk.free = trio.Event()
+        await trio.sleep(26)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.login)
+            await wait_all_tasks_blocked()
+            assert alive(world) == 2, "on disk it may be the only one"
+            slow_disk.free.set()
+        await wait_all_tasks_blocked()
+        assert alive(world) == 1
+        assert world.lives(await world.get())
+
+
+async def test_a_logout_and_a_login_at_once_are_one_after_the_other(
+    autojump_clock: MockClock, tmp_path: Path, slow_disk: type[SlowDisk]
+) -> None:
+    """Whichever comes last counts, and what is on disk is what is told."""
+    async with refreshing(tmp_path, settings=YEAR) as first:
+        await first.login()
+        slow_disk.free = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(first.login)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(first.keeper.logout, "prod")
+            await wait_all_tasks_blocked()
+            slow_disk.free.set()
+        await assert_logged_out(first)
+        sandbox = first.sandbox
+    async with refreshing(tmp_path, sandbox=sandbox) as second:
+        await assert_logged_out(second)
+
+
+async def test_a_mistake_of_ours_costs_no_logout(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bug in what is asked of the server is told by its place, and the rest is done."""
+
+    async def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Bearer, "user", broken)
+    monkeypatch.setattr(Bearer, "revoke", broken)
+    async with refreshing(tmp_path, SCRIPT, settings=YEAR) as world:
+        assert (await world.get()).user == telling.User("1")
+        await wait_all_tasks_blocked()
+        left = await world.keeper.logout("prod")
+        assert left.revoked is Revoked.NOT_REVOKED
+        assert "pmcredd itself made a mistake (ZeroDivisionError in broken" in left.sentence
+        await assert_logged_out(world)
 
 
 async def test_a_save_that_is_late_brings_nothing_back(
