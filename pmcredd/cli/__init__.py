@@ -23,7 +23,9 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "see what is going on": {
         "status": ("see", "show each profile's token and what ails it"),
+        "doctor": ("doctor.command", "look at everything that a token needs, and say what mends what is wrong"),
         "watch": ("watch", "tell of every new token and every change, as it happens"),
+        "log": ("log", "tell who asked for which token, when, and what came of it"),
     },
     "account": {
         "login": ("account", "log in, in the browser where that is how it goes; try now, whatever stopped it"),
