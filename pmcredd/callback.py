@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 HEAD_LIMIT = 16 * 1024  # bytes of a request's head: a developer's browser has cookies for 127.0.0.1 from elsewhere
 TIME_LIMIT = 10.0  # seconds for a connection's head to come, and for its answer to leave
 MOST_CONNECTIONS = 32
-_GRACE = 2.0  # seconds that the end of a login waits for the browser to take its page
 _LINGER = 1.0  # seconds in which what a client still sends is read, so that it gets to read our answer
 _CHUNK = 8192  # bytes
 
@@ -123,7 +122,7 @@ class Callback:
     def _bearing(self, scope: trio.CancelScope) -> Iterator[None]:
         """Keep a connection that brought the answer: the exchange of the code has limits of its own.
 
-        A login that is cancelled meanwhile owes it a page, so it is cancelled by `drop` alone.
+        A login that is cancelled meanwhile owes it a page: nothing ends it but a time limit of its own, from `finish` on.
         """
         self._open.pop(scope, None)  # it is not there if it had to make room in this very moment
         if not self._bearers:
@@ -137,11 +136,6 @@ class Callback:
             self._bearers.discard(scope)
             if not self._bearers:
                 self._served.set()
-
-    def drop(self) -> None:
-        """Leave the browsers that still have not taken their page."""
-        for scope in self._bearers:
-            scope.cancel()
 
     def _judge(self, request: "h11.Request") -> Page | None:
         """Look for the answer in a request; give None if it is there, else what to say."""
@@ -189,10 +183,8 @@ async def listen(profile: Profile) -> AsyncIterator[Callback]:
                 raised = error
             finally:
                 accepting.cancel()
-                listener.socket.close()
-                with trio.move_on_after(_GRACE, shield=True):
+                with trio.CancelScope(shield=True):  # it ends: a browser has its time limit
                     await callback.finish(_ended(profile))
-                callback.drop()
                 nursery.cancel_scope.cancel()
         if raised is not None:
             raise raised
