@@ -17,7 +17,7 @@ from pmcredd.audit import Audit
 from pmcredd.engine import Engine, open_engine, state_directory
 from pmcredd.events import Events
 from pmcredd.keeper import Keeper
-from pmcredd.login import Logins
+from pmcredd.logins import Logins
 from pmcredd.profiles import BadConfig, Config
 from pmcredd.state_lock import Patience, StateBusy, StateLock, StateProblem
 from pmcredd.store import StoreProblem
@@ -152,7 +152,7 @@ async def _run(config: Config, environ: Mapping[str, str], manager: systemd.Mana
         directory = state_directory(config, environ)
         lock = await _take_lock(directory, socket_path, take_over=take_over)
         try:
-            async with open_engine(directory, config, environ) as engine:
+            async with open_engine(directory, config, environ, leases_known=lock.inherited_in_order) as engine:
                 if inherited is None:
                     listener = listening.open_listener(socket_path)
                 else:
@@ -267,9 +267,18 @@ async def _preload_later() -> None:
     """Import now what a renewal will need: a package replaced on disk later must not break it."""
     await trio.sleep(PRELOAD_AFTER)
     try:
-        await trio.to_thread.run_sync(preload, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(_preload, abandon_on_cancel=True)
     except Exception as error:  # noqa: BLE001 - a half-upgraded package: what is in hand is served all the same
         log.error("the HTTP client cannot be loaded (%s); renewals will fail", type(error).__name__)
+
+
+def _preload() -> None:
+    """Load all that is imported late."""
+    import h11  # noqa: F401 - as callback.py does
+
+    from pmcredd import login, outlook  # noqa: F401 - as logins.py and verbs.py do
+
+    preload()
 
 
 def _socket_path(environ: Mapping[str, str]) -> Path:

@@ -3,20 +3,24 @@
 import os
 from collections.abc import Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
-from pmcredd import __version__, outlook, telling, wire
+from pmcredd import __version__, telling, wire
 from pmcredd.audit import Audit, Follow
 from pmcredd.clock import Clock
 from pmcredd.human_time import clock_time
 from pmcredd.keeper import Keeper
 from pmcredd.life import User
-from pmcredd.login import Login, Logins
+from pmcredd.logins import Logins
 from pmcredd.oauth import Code
 from pmcredd.peer import Peer
 from pmcredd.secret import Secret
 from pmcredd.telling import Failure, HandOut, Status
 from pmcredd.watching import Watch, Watching
 from pmcredd.wire import Request
+
+if TYPE_CHECKING:
+    from pmcredd.login import Login
 
 DEFAULT_TIMEOUT = 60.0  # seconds a `get` waits for a new token
 LONGEST_TIMEOUT = 3600.0
@@ -70,18 +74,19 @@ class Verbs:
             return self._refuse(request, peer, failure)
         return None if found is None else self._give(request, peer, found)
 
-    async def answer(self, request: Request, peer: Peer) -> bytes | Watch | Login | Follow:
+    async def answer(self, request: Request, peer: Peer) -> "bytes | Watch | Login | Follow":
         """Give the answer, however long it takes; `watch`, `log` and a login in a browser can have a stream."""
         try:
             return await self._answer(request, peer)
         except Failure as failure:
             return self._refuse(request, peer, failure)
 
-    async def _answer(self, request: Request, peer: Peer) -> bytes | Watch | Login | Follow:
+    async def _answer(self, request: Request, peer: Peer) -> "bytes | Watch | Login | Follow":
         target = request.target or ""
         match request.verb:
             case "get":
-                found = await self._keeper.get(target, _lasting(request), _timeout(request))
+                renew = _choice(request, "refresh") is not False
+                found = await self._keeper.get(target, _lasting(request), _timeout(request), renew=renew)
                 return self._give(request, peer, found)
             case "login":
                 return await self._login(request, peer, target)
@@ -126,7 +131,7 @@ class Verbs:
             case _:
                 raise Failure(wire.Code.BAD_REQUEST, "this verb is known and not served", "pmcred --help")
 
-    async def _login(self, request: Request, peer: Peer, target: str) -> bytes | Login:
+    async def _login(self, request: Request, peer: Peer, target: str) -> "bytes | Login":
         as_new_user = _choice(request, "as_new_user")
         if (login := request.args.get("login")) is not None:
             self._continue(request, target, login)
@@ -163,6 +168,8 @@ class Verbs:
         return {"profile": left.profile, "revoked": left.revoked.value, "message": left.sentence}
 
     def _explained(self, state: Status) -> Mapping[str, str]:
+        from pmcredd import outlook  # here: many words, which a start can do without
+
         now = self._clock.now()
         found = outlook.explain(state.profile, state.life, now, lambda moment: clock_time(moment, now.wall))
         return {**telling.fields(state), **found.facts, "explanation": "\n".join(found.lines)}

@@ -16,7 +16,7 @@ from pmcredd import server, wire
 from pmcredd.audit import Audit
 from pmcredd.driver import Driver
 from pmcredd.listening import close_listener, open_listener
-from pmcredd.login import Logins
+from pmcredd.logins import Logins
 from pmcredd.profiles import Profile
 from pmcredd.secret import Secret
 from pmcredd.verbs import Verbs
