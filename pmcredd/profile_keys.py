@@ -252,6 +252,13 @@ PROFILE_KEYS = _table(
         used_by=frozenset({Grant.AUTHORIZATION_CODE}),
         shared=True,
     ),
+    Key(
+        "bridge",
+        Kind.YES_OR_NO,
+        "Whether units of systemd's user manager may have the token as a credential (LoadCredential=).",
+        "true",
+        default="false",
+    ),
 )
 
 SECRET_KEYS = _table(

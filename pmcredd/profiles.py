@@ -122,6 +122,7 @@ class Profile:
     timeout: float = 30.0
     renew_margin: float | None = None  # seconds before the end
     refresh_token_lifetime: float | None = None  # seconds
+    bridge: bool = False  # whether units may have the token as a credential
     file: str = field(default="", compare=False)  # where it is defined: for messages, not part of what it is
 
     @property

@@ -231,6 +231,19 @@ def test_add_writes_a_private_file_that_the_reader_takes(user: User, capsys: pyt
     ]
 
 
+def test_what_is_yes_or_no_has_two_flags(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """--bridge and --no-bridge write what profiles.toml takes, and `show` tells it in the same word."""
+    secrets = ["--client-secret-command", "true", "--password-file", "pw"]
+    for name, flags, wanted in (("a", ["--bridge"], True), ("b", ["--no-bridge"], False), ("c", [], None)):
+        assert main(["profile", "add", name, *ADD, *secrets, *flags]) == 0
+        written = tomllib.loads((user.profiles_d / f"{name}.toml").read_text())
+        assert written["profiles"][name].get("bridge") == wanted
+        capsys.readouterr()
+        assert main(["profile", "show", name]) == 0
+        shown = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+        assert shown["bridge"] == ("true" if wanted else "false")
+
+
 def piped(user: User, text: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run a command with `text` on its standard input."""
     return subprocess.run(

@@ -74,6 +74,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         elif key.kind is Kind.CHOICE:
             kind = int if isinstance(key.choices[0], int) else str
             parser.add_argument(flag(name), type=kind, choices=key.choices, help=_about(key))
+        elif key.kind is Kind.YES_OR_NO:
+            parser.add_argument(flag(name), action=argparse.BooleanOptionalAction, help=_about(key))
         elif key.kind in {Kind.SECONDS, Kind.LENGTH}:
             parser.add_argument(flag(name), type=float, metavar="SECONDS", help=_about(key))
         else:

@@ -208,8 +208,12 @@ def _shown(profile: Profile) -> Sequence[tuple[str, str]]:
         if one.name in SECRETS:
             shown.append((one.name, source_for_people(value)))
         else:
-            shown.append((one.name, f"{value:g} s" if one.name == "timeout" else str(value)))
+            shown.append((one.name, f"{value:g} s" if one.name == "timeout" else _plain(value)))
     return shown
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)  # as TOML has it
 
 
 def source_for_people(source: SecretSource) -> str:
