@@ -8,12 +8,14 @@ from typing import TypeVar, TypeVarTuple
 import pytest
 import trio
 from support.keeping import config
-from support.lives import WALL, Inline, TrioClock
+from support.lives import BOOT, WALL, Inline, TrioClock
+from support.pairs import pair
 from support.refreshing import PM3, PM4, Refreshing, refreshing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pmcredd import attempts, keeper, scheduler, telling
 from pmcredd.bearer import Bearer
+from pmcredd.life import LoggedIn, SaveDue
 from pmcredd.profiles import Grant, LiteralSecret, Profile
 from pmcredd.sandbox.instances import CREDENTIALS, PASSWORD, PERSONAL, USERS, Sandbox
 from pmcredd.sandbox.settings import Settings
@@ -26,6 +28,7 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 DAY = 86_400.0
+YEAR_LONG = 365 * DAY
 YEAR = Settings(throttle=None)
 SCRIPT = Profile(
     name="prod",
@@ -599,6 +602,31 @@ async def test_a_save_that_is_late_brings_nothing_back(
         await assert_logged_out(world)
 
 
+async def test_a_save_that_is_overtaken_by_a_login_replaces_nothing(
+    autojump_clock: MockClock, tmp_path: Path, slow_disk: type[SlowDisk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk's next try with the old token begins just after the login has queued the new one: the new one stays."""
+
+    def full(*_: object, **__: object) -> None:
+        raise StoreProblem("the disk is full", "df -h")
+
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        await world.login()
+        with monkeypatch.context() as patch:
+            patch.setattr(world.store, "save", full)
+            await world.login()
+            assert "unsaved" in told(world)
+        driver, row = world.keeper._driver, world.keeper._rows.resolve("prod")
+        assert row.life.save_at is not None
+        await trio.sleep(row.life.save_at - world.clock.now().boot - 0.001)
+        world.clock.suspend(0.002)
+        new = pair(YEAR_LONG, at=world.clock.now().boot - BOOT, value="new")
+        driver.happen(row, SaveDue())
+        await driver.complete(row, LoggedIn(new))
+        await wait_all_tasks_blocked()
+        assert world.store.load([identity(PM4)])[identity(PM4)].held.token == new.token
+
+
 # --- rows of the past, and the end of a profile -----------------------------------------------------------------------
 
 
@@ -616,6 +644,19 @@ async def test_tokens_of_a_former_url_go_too(autojump_clock: MockClock, tmp_path
         world.configs.append(config(PM4))
         await world.keeper.reload()
         await assert_logged_out(world)
+
+
+async def test_a_personal_access_token_of_a_former_url_is_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """It is somebody's own wherever it was used."""
+    sandbox = a_sandbox()
+    profile = personal(sandbox)
+    async with refreshing(tmp_path, profile, sandbox=sandbox) as world:
+        handed = await world.get()
+        world.configs.append(config(replace(profile, url="http://127.0.0.1:2")))
+        await world.keeper.reload()
+        await world.keeper.logout("prod")
+        await wait_all_tasks_blocked()
+        assert world.lives(handed)
 
 
 async def test_a_profile_that_is_forgotten_leaves_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
