@@ -64,7 +64,12 @@ class AccessToken:
 
 
 def get_token(
-    profile: str | None = None, *, lasting: float | None = None, timeout: float = 60.0, socket_path: Path | None = None
+    profile: str | None = None,
+    *,
+    lasting: float | None = None,
+    timeout: float = 60.0,
+    refresh: bool = True,
+    socket_path: Path | None = None,
 ) -> AccessToken:
     """Ask the daemon for an access token that works now.
 
@@ -72,6 +77,7 @@ def get_token(
         profile: a profile's name, or a URL that one profile answers for; by default $PMCRED_PROFILE.
         lasting: for how many seconds from now the token must stay good.
         timeout: how many seconds to wait, should the daemon have to get a new one first.
+        refresh: whether the daemon may ask for a new one because of this; it goes on doing so by itself.
         socket_path: the daemon's socket, where it is not in one of the usual places.
 
     Raises:
@@ -86,6 +92,8 @@ def get_token(
         args = {"timeout": wire.format_duration(timeout)}
         if lasting is not None:
             args["for"] = wire.format_duration(lasting)
+        if not refresh:
+            args["refresh"] = "no"
     except wire.BadLine as bad:
         raise PmcredError(wire.Code.BAD_REQUEST, str(bad)) from None
     request = wire.Request("get", target, args)

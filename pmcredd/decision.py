@@ -64,6 +64,32 @@ def decide(life: Life, now: Moment, lasting: float | None) -> Decision:
     return Serve() if lasting is None and held is not None else Fail()
 
 
+def decide_as_it_is(life: Life, now: Moment, lasting: float | None) -> Decision:
+    """Decide about a `get` that is to cause no renewal: as `decide`, but never Ask.
+
+    A renewal that is planned for now comes by itself, and is waited for. Where none is planned (there is no daemon) a
+    token that lives will do; its lease ends at the forced moment, so that no renewal is late because of it.
+    """
+    decision = decide(life, now, lasting)
+    if not isinstance(decision, Ask):
+        return decision
+    if life.wake is not None and life.wake <= now.boot:
+        return Wait()
+    held = transition.living(life, now)
+    if held is None:
+        return Fail()
+    if life.terms.rule is not Rule.REFRESH_DISRUPTIVELY:
+        return Serve() if lasting is None else Fail()
+    if lasting is not None and transition.undated(life):
+        return Fail()
+    window = validity.window(life.terms, held) if transition.kills(life) else None
+    most = min(_end(held), float("inf") if window is None else max(window.forced, now.boot))
+    until = now.boot + (validity.default_lease(held) if lasting is None else lasting)
+    if lasting is None:
+        return Serve(min(until, most))
+    return Serve(until) if until <= most else Fail()
+
+
 def _decide_leased(life: Life, now: Moment, lasting: float | None) -> Decision:
     if life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL}:
         return Wait()  # the token in hand may die at any moment, or be dead

@@ -131,6 +131,14 @@ class Driver:
             if row.life.save_problem is not None:
                 log.error("%s: its last token is lost: %s", row.profile.name, row.life.save_problem.sentence)
 
+    async def write_leases(self, rows: Iterable[Row]) -> None:
+        """Write down every lease that runs: we are going, and whoever comes next must know of all of them."""
+        for row in rows:
+            disrupts = row.life.terms.rule is Rule.REFRESH_DISRUPTIVELY
+            if disrupts and row.life.leased_until > max(row.leased_on_disk, self._clock.now().boot):
+                row.leased_on_disk = row.life.leased_until
+                await self._note(row)
+
     async def changed(self, row: Row) -> None:
         """Wait until something about this profile changes."""
         if row.waiters is None:

@@ -43,7 +43,12 @@ class Engine:
 
 @asynccontextmanager
 async def open_engine(
-    directory: Path, config: Config, environ: Mapping[str, str], *, only: str | None = None
+    directory: Path,
+    config: Config,
+    environ: Mapping[str, str],
+    *,
+    only: str | None = None,
+    leases_known: bool = False,
 ) -> AsyncIterator[Engine]:
     """Put everything together around the store of a state directory, whose lock the caller holds.
 
@@ -52,6 +57,7 @@ async def open_engine(
         config: the profiles to begin with.
         environ: of the user, for secrets and for reading the profiles again.
         only: the name of the one profile to keep, or all.
+        leases_known: no lease runs but those that are on disk (StateLock.inherited_in_order).
 
     Raises:
         StoreProblem: the store cannot be opened.
@@ -89,6 +95,7 @@ async def open_engine(
             driver=driver,
             clock=clock,
             only=only,
+            leases_known=leases_known,
         )
         try:
             yield Engine(keeper, driver, upstream, clock, notice)

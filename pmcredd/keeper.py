@@ -13,7 +13,7 @@ from pmcredd import lifecycle, oauth, processmaker, profiles, telling, validity
 from pmcredd.account import Accounts, Admit
 from pmcredd.bearer import Bearer
 from pmcredd.clock import LONGEST_SLEEP, Clock
-from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide
+from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide, decide_as_it_is
 from pmcredd.driver import Driver, Row
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
@@ -48,6 +48,7 @@ class Keeper:
         clock: time.
         only: the name of the one profile that is kept; the others are known and left alone. For a process that answers
             one request and leaves.
+        leases_known: no lease runs but those that are on disk: whoever kept the tokens before left in good order.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Keeper:
         driver: Driver,
         clock: Clock,
         only: str | None = None,
+        leases_known: bool = False,
     ) -> None:
         self._config = config
         self._load = load
@@ -70,7 +72,8 @@ class Keeper:
         self._driver = driver
         self._clock = clock
         self._only = only
-        # Nobody remembers a lease that a process took with it when it left.
+        self._leases_known = leases_known
+        # A process that is gone before its token is used may be killed before it has written down what it promised.
         self._unwritten_lease = UNWRITTEN_LEASE if only is None else 0.0
         self._rows = Rows(store=store, worker=worker, driver=driver, clock=clock)
         self._accounts = Accounts(
@@ -97,13 +100,15 @@ class Keeper:
                 await nursery.start(self._driver.run)
                 known = self._config.profiles
                 self._reader.withhold = profiles.secret_variables(known.values())
-                await self._rows.open(known.values() if self._only is None else [known[self._only]])
+                kept = known.values() if self._only is None else [known[self._only]]
+                await self._rows.open(kept, leases_known=self._leases_known)
                 nursery.start_soon(self._rows.park, self._config)
                 nursery.start_soon(self._watch_clock)
                 task_status.started()
         finally:
             with trio.CancelScope(shield=True):
                 await self._driver.save_rest(self._rows.everything())
+                await self._driver.write_leases(self._rows.everything())
 
     async def _watch_clock(self) -> None:
         """Notice that the wall clock ran ahead of boot time: the machine was paused, and its tokens are older."""
@@ -150,8 +155,10 @@ class Keeper:
             return None  # it is written down first
         return self._serve(row, decision, now)
 
-    async def get(self, target: str, lasting: float | None, timeout: float) -> HandOut:
+    async def get(self, target: str, lasting: float | None, timeout: float, *, renew: bool = True) -> HandOut:
         """Give a token that is good for `lasting` seconds, waiting up to `timeout` seconds for a new one.
+
+        Without `renew` this starts no renewal; one that is under way, or comes by itself now, is waited for.
 
         Raises:
             Failure: with what is known of why there is none.
@@ -162,13 +169,13 @@ class Keeper:
         # A token near its end is better than none, where the renewal that is to replace it takes too long.
         patience = timeout if lasting is not None or row.life.held is None else min(timeout, LONGEST_WAIT_FOR_RENEWAL)
         with trio.move_on_after(patience):
-            return await self._get(row, lasting)
+            return await self._get(row, lasting, renew=renew)
         held = row.life.held
         if lasting is None and held is not None and not row.life.dead and validity.alive(held, self._clock.now()):
             return row.hand_out(held)
         if patience < timeout:
             with trio.move_on_after(timeout - patience):
-                return await self._get(row, lasting)
+                return await self._get(row, lasting, renew=renew)
         raise telling.failure(
             row.profile, row.life, f"no token for {row.profile.name} within {timeout:g} s", Code.WAITING
         )
@@ -292,12 +299,13 @@ class Keeper:
 
     # --- a get that waits -----------------------------------------------------------------------------------------
 
-    async def _get(self, row: Row, lasting: float | None) -> HandOut:
+    async def _get(self, row: Row, lasting: float | None, *, renew: bool = True) -> HandOut:
+        renew = renew or row.life.terms.rule is processmaker.Renewal.NEVER  # what comes from a secret is just read
         asked = False
         while True:
             self._rows.check(row)
             life, now = row.life, self._clock.now()
-            decision = decide(life, now, lasting)
+            decision = decide(life, now, lasting) if renew else decide_as_it_is(life, now, lasting)
             if isinstance(decision, Ask) and asked:
                 # The server has just given us a token, and it is not even good for that long.
                 alive = life.held is not None and not life.dead and validity.alive(life.held, now)
@@ -314,10 +322,13 @@ class Keeper:
                     self._driver.urge(row, Priority.GET)
                     self._driver.happen(row, Asked())
                 case Wait():
-                    self._driver.urge(row, Priority.GET)
+                    if renew:
+                        self._driver.urge(row, Priority.GET)
                     await self._driver.changed(row)
                 case CannotPromise(most):
                     raise telling.cannot_promise(row.profile, most)
+                case Fail() if not renew:
+                    raise telling.as_it_is(row.profile, life, now, lasting)
                 case Fail():
                     raise telling.failure(
                         row.profile, life, f"there is no token for {row.profile.name}", Code.NEEDS_LOGIN

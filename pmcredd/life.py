@@ -91,12 +91,14 @@ class Life:
 class Restored:
     """The profile has come to life, with what the store still had of it (in the life already: tries, proved, past).
 
-    `leased_until` is the boot time of a saved lease, or 0; `logged_out` says that somebody did, if somebody did.
+    `leased_until` is the boot time of a saved lease, or 0; `leases_known` says that no other one runs; `logged_out`
+    says that somebody did, if somebody did.
     """
 
     held: Held | None
     leased_until: float = 0.0
     logged_out: Problem | None = None
+    leases_known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ from pmcredd.validity import Moment
 SECRET_RETRY = 900.0  # seconds, by a timer: a prompt that nobody answers must not come up every few minutes
 SECRET_RETRY_ON_DEMAND = 60.0
 FORGOTTEN_AFTER = 30 * validity.DAY  # nobody asked: let the token go, the next `get` asks anew
-ASSUMED_LEASE = 60.0  # seconds, after a start: no lease that is as short as this is on disk
+ASSUMED_LEASE = 60.0  # seconds, after a kill: no lease that is as short as this is on disk
 IN_A_ROW = 600.0  # a token that lived this long before it was rejected ends the row
 MOST_REJECTIONS = 2  # in a row; then something else is wrong, and new tokens would not mend it
 
@@ -100,17 +100,17 @@ def _restore(life: Life, event: Event, now: Moment, jitter: float) -> Step:
         return wake(life, now.boot)
     held = validity.rebase(event.held, now)
     life = replace(life, held=held, dated=event.held.issued.boot_id == now.boot_id)
-    life = replace(life, leased_until=_leases_found(life, held, event.leased_until, now))
+    life = replace(life, leased_until=_leases_found(life, held, event, now))
     if life.tries > 0:
         return doubt.begin(life, now)
     return date(life, now, jitter) if undated(life) else plan(life, now, jitter)
 
 
-def _leases_found(life: Life, held: validity.Held, written: float, now: Moment) -> float:
-    """Give the end of the leases that may have run when we were killed: short ones are not written down."""
+def _leases_found(life: Life, held: validity.Held, event: Restored, now: Moment) -> float:
+    """Give the end of the leases that may run: short ones are written down only by those who leave in good order."""
     if life.terms.rule is not Rule.REFRESH_DISRUPTIVELY:
         return 0.0
-    assumed = max(written, now.boot + ASSUMED_LEASE)
+    assumed = event.leased_until if event.leases_known else max(event.leased_until, now.boot + ASSUMED_LEASE)
     # Where the token's age is in doubt, so is its window; leases were given all the same.
     window = validity.window(life.terms, held) if life.dated else None
     return assumed if window is None else min(assumed, window.forced)

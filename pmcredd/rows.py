@@ -10,7 +10,7 @@ from pmcredd.life import Life, Reason, Renewal, Restored, Retry
 from pmcredd.profiles import Config, Profile
 from pmcredd.store import Account, Saved, Store, StoreProblem, identity
 from pmcredd.telling import Failure, ReloadReport, log
-from pmcredd.validity import Terms
+from pmcredd.validity import Moment, Terms
 from pmcredd.wire import Code
 from pmcredd.worker import Worker
 
@@ -68,10 +68,10 @@ class Rows:
         if name in self._rows:
             self._rows[name].forgotten = True
 
-    async def open(self, opened: Iterable[Profile]) -> None:
-        """Bring profiles to life with what the store has of them."""
+    async def open(self, opened: Iterable[Profile], *, leases_known: bool) -> None:
+        """Bring profiles to life with what the store has of them; `leases_known`: no lease runs but those there."""
         by_identity = {identity(profile): profile for profile in opened}
-        self._admit(by_identity, *await self._load(by_identity))
+        self._admit(by_identity, *await self._load(by_identity), leases_known=leases_known)
 
     async def follow(self, config: Config) -> ReloadReport:
         """Follow a new configuration: no profile that is in it, before and after, is missing for an instant."""
@@ -94,7 +94,7 @@ class Rows:
             else:
                 self._retire(name)
                 opened[identity(new[name])] = new[name]
-        self._admit(opened, stored, accounts)
+        self._admit(opened, stored, accounts, leases_known=False)
         for row in self._rows.values():
             # What a person may have mended is tried again; a secret that was refused is not (its stop is in the store).
             mended = row.life.renewal is Renewal.WAITING and row.profile.name in changed
@@ -133,7 +133,14 @@ class Rows:
             log.error("saved tokens cannot be read: %s", error.message)
             return {}, {}
 
-    def _admit(self, opened: dict[str, Profile], stored: dict[str, Saved], accounts: dict[str, Account]) -> None:
+    def _admit(
+        self,
+        opened: dict[str, Profile],
+        stored: dict[str, Saved],
+        accounts: dict[str, Account],
+        *,
+        leases_known: bool,
+    ) -> None:
         now = self._clock.now()
         for key, profile in opened.items():
             if (parked := self._parked.pop(key, None)) is not None:
@@ -142,25 +149,7 @@ class Rows:
                 self._rows[profile.name] = parked
                 self._driver.resume(parked)
                 continue
-            account = accounts.get(key, Account(None))
-            life = Life(terms=terms_of(profile), asked_at=now.wall, user=account.user)
-            restored = Restored(None)
-            if account.logged_out:
-                life = replace(life, serial=account.logged_out)
-                restored = Restored(None, logged_out=telling.logged_out(profile))
-            elif (saved := stored.get(key)) is not None:
-                life = replace(
-                    life,
-                    serial=saved.serial,
-                    asked_at=saved.asked_at,
-                    past=saved.past,
-                    proved=saved.proved,
-                    dead=saved.dead,
-                    tries=saved.tries,
-                )
-                # A job that was promised a token did not survive a reboot; one that did is of this boot.
-                same = saved.held.issued.boot_id == now.boot_id
-                restored = Restored(saved.held, saved.leased_until if same else 0.0)
+            life, restored = revive(profile, stored.get(key), accounts.get(key), now, leases_known=leases_known)
             row = self._rows[profile.name] = Row(profile, life)
             self._driver.happen(row, restored)
             self._driver.tell(row)
@@ -176,6 +165,30 @@ class Rows:
 def _change(row: Row, profile: Profile) -> None:
     row.profile, row.ready = profile, None
     row.life = replace(row.life, terms=terms_of(profile), rejections=0)
+
+
+def revive(
+    profile: Profile, saved: Saved | None, account: Account | None, now: Moment, *, leases_known: bool
+) -> tuple[Life, Restored]:
+    """Give the life that a profile comes to with what the store has of it, and the event that begins it."""
+    account = account or Account(None)
+    life = Life(terms=terms_of(profile), asked_at=now.wall, user=account.user)
+    if account.logged_out:
+        return replace(life, serial=account.logged_out), Restored(None, logged_out=telling.logged_out(profile))
+    if saved is None:
+        return life, Restored(None)
+    life = replace(
+        life,
+        serial=saved.serial,
+        asked_at=saved.asked_at,
+        past=saved.past,
+        proved=saved.proved,
+        dead=saved.dead,
+        tries=saved.tries,
+    )
+    # A job that was promised a token did not survive a reboot; one that did is of this boot.
+    same = saved.held.issued.boot_id == now.boot_id
+    return life, Restored(saved.held, saved.leased_until if same else 0.0, leases_known=leases_known)
 
 
 def terms_of(profile: Profile) -> Terms:

@@ -65,13 +65,15 @@ class StateBusy(StateProblem):
 class StateLock:
     """The exclusive right to spend what the state directory holds: an flock, kept as long as the process needs it.
 
-    The file is a label besides: it tells who holds the lock, and is blank when nobody does.
+    The file is a label besides: it tells who holds the lock, and is blank when nobody does. `inherited_in_order` says
+    that it was: whoever had the lock before was not killed, and has written down what the next one must know.
     """
 
     def __init__(self, directory: Path, descriptor: int) -> None:
         self.directory = directory
         self._descriptor = descriptor
         self._label = b""
+        self.inherited_in_order = not _read(descriptor)
 
     @classmethod
     def take(cls, directory: Path, socket: Path | None, *, take_over: bool = False) -> Self:

@@ -302,6 +302,27 @@ def cannot_promise(profile: Profile, most: float) -> Failure:
     )
 
 
+def as_it_is(profile: Profile, life: Life, now: Moment, lasting: float | None) -> Failure:
+    """Make the failure of a `get` for which no token is to be asked for, and the one in hand will not do."""
+    if life.problem is not None and life.renewal is not Renewal.DOUBTFUL:
+        return failure(profile, life, "", Code.WAITING)
+    name, mend = profile.name, f"pmcred get {profile.name}, without --no-refresh"
+    held = life.held
+    if held is None and profile.grant is Grant.AUTHORIZATION_CODE:
+        return Failure(Code.NEEDS_LOGIN, f"{name}: nobody is logged in", f"pmcred login {name}")
+    if held is None:
+        why = f"there is no token for {name} in hand"
+    elif life.dead or not validity.alive(held, now):
+        why = f"the token of {name} in hand is no longer good"
+    elif life.renewal is Renewal.DOUBTFUL:
+        why = f"a renewal of {name} got no answer, so that the token in hand may be dead"
+    elif lasting is None:
+        why = f"the token of {name} in hand is about to be replaced"
+    else:
+        why = f"the token of {name} in hand cannot be promised for {duration(lasting)}"
+    return Failure(Code.WAITING, f"{why}, and no other is to be asked for", mend)
+
+
 _STOPPED: dict[Reason | None, State] = {Reason.NEEDS_LOGIN: State.NEEDS_LOGIN, Reason.LOGGED_OUT: State.LOGGED_OUT}
 
 

@@ -80,7 +80,7 @@ class Verb:
 VERBS: Mapping[str, Verb] = MappingProxyType(
     {
         "hello": Verb(),
-        "get": Verb(Target.REQUIRED, frozenset({"for", "timeout"})),
+        "get": Verb(Target.REQUIRED, frozenset({"for", "timeout", "refresh"})),
         "list": Verb(),
         "status": Verb(Target.OPTIONAL, frozenset({"explain"})),
         "watch": Verb(Target.OPTIONAL, frozenset({"token"})),

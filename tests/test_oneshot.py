@@ -35,12 +35,14 @@ async def get(
     *,
     timeout: float = 30.0,
     lasting: float | None = None,
+    refresh: bool = True,
     said: list[str] | None = None,
 ) -> AccessToken:
     """Get one token."""
     environ = {**os.environ, "PMCRED_STATE_DIR": str(directory)}
     say: Callable[[str], None] = print if said is None else said.append
-    found = await oneshot._get(config(wanted), wanted, environ, lasting=lasting, timeout=timeout, say=say)
+    wish = oneshot.Wish(lasting, timeout, refresh)
+    found = await oneshot._get(config(wanted), wanted, wish, environ, say=say)
     assert isinstance(found, AccessToken)
     return found
 

@@ -97,7 +97,7 @@ def test_what_a_person_types_is_understood(line: bytes, request_: Request) -> No
         (b"get prod test", "one target"),
         (b"get prod for=1 test", "one target"),
         (b"get prod for=1 for=1", "for is given twice"),
-        (b"get prod lasting=1", "does not know lasting; it knows for, timeout"),
+        (b"get prod lasting=1", "does not know lasting; it knows for, refresh, timeout"),
         (b"hello x=1", "does not know x; it knows no keys"),
         (b"get prod FOR=1", "does not know a key"),
         (b"get prod =1", "does not know a key"),

@@ -35,15 +35,17 @@ def seconds(text: str) -> float:
         raise argparse.ArgumentTypeError(str(bad)) from None
 
 
-def token(args: argparse.Namespace, target: str, *, lasting: float | None, timeout: float) -> client.AccessToken:
-    """Get a profile's access token; `lasting` and `timeout` in seconds.
+def token(
+    args: argparse.Namespace, target: str, *, lasting: float | None, timeout: float, refresh: bool = True
+) -> client.AccessToken:
+    """Get a profile's access token; `lasting` and `timeout` in seconds; without `refresh`, one that is there already.
 
     Raises:
         Problem: there is none, or no daemon.
 
     """
     with _told(args, f"get {target}"):
-        return client.get_token(target, lasting=lasting, timeout=timeout, socket_path=_socket(args))
+        return client.get_token(target, lasting=lasting, timeout=timeout, refresh=refresh, socket_path=_socket(args))
 
 
 def ask(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pmcredd.cli import ask
 from pmcredd.cli.problem import Problem
-from pmcredd.cli.terminal import say
+from pmcredd.cli.terminal import clean, say
 from pmcredd.client import AccessToken, PmcredError
 
 if TYPE_CHECKING:
@@ -45,22 +45,30 @@ def _add_target(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespa
     parser.add_argument(
         "--oneshot", action="store_true", help="where no daemon answers, do its work for this one request"
     )
-    parser.set_defaults(run=run)
+    parser.add_argument(
+        "--no-refresh",
+        dest="refresh",
+        action="store_false",
+        help="the token that is there or none: ask ProcessMaker for nothing",
+    )
+    parser.set_defaults(run=run, verb=parser.prog.rpartition(" ")[2])
 
 
 def _token(args: argparse.Namespace) -> AccessToken:
     target = ask.name_of(args)
     try:
-        return ask.token(args, target, lasting=args.lasting, timeout=args.timeout)
+        return ask.token(args, target, lasting=args.lasting, timeout=args.timeout, refresh=args.refresh)
     except Problem as problem:
-        if not args.oneshot or problem.exit_status != NO_DAEMON:
+        if problem.exit_status != NO_DAEMON:
+            raise
+        if not args.oneshot:
+            problem.hint += f"; in CI or a container: pmcred {args.verb} {clean(target)} --oneshot"
             raise
     from pmcredd import oneshot  # here: it is the whole daemon
 
+    wish = oneshot.Wish(lasting=args.lasting, timeout=args.timeout, refresh=args.refresh)
     try:
-        return oneshot.get_token(
-            target, lasting=args.lasting, timeout=args.timeout, environ=os.environ, say=say, verbose=args.verbose
-        )
+        return oneshot.get_token(target, wish, environ=os.environ, say=say, verbose=args.verbose)
     except PmcredError as error:
         raise Problem(error.message, error.hint, exit_status=error.exit_status) from None
 
