@@ -8,6 +8,7 @@ import errno
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -72,12 +73,16 @@ class Callback:
 
         The first page counts. A browser that asks for the same address again is shown the same page.
         """
-        if self._page is None:
-            self._page = page
-            self._finished.set()
+        self.end(page)
         while self._bearers:
             await self._served.wait()
         await trio.lowlevel.checkpoint()
+
+    def end(self, page: Page) -> None:
+        """Show the browser that brought the answer this page, without waiting."""
+        if self._page is None:
+            self._page = page
+            self._finished.set()
 
     async def serve(self, stream: trio.abc.HalfCloseableStream) -> None:
         """Answer one connection's one request; nothing that a client does makes it raise."""
@@ -122,7 +127,7 @@ class Callback:
     def _bearing(self, scope: trio.CancelScope) -> Iterator[None]:
         """Keep a connection that brought the answer: the exchange of the code has limits of its own.
 
-        A login that is cancelled meanwhile owes it a page: nothing ends it but a time limit of its own, from `finish` on.
+        A login that is cancelled meanwhile owes it a page, so only its own time limit ends it, once there is a page.
         """
         self._open.pop(scope, None)  # it is not there if it had to make room in this very moment
         if not self._bearers:
@@ -176,32 +181,18 @@ async def listen(profile: Profile) -> AsyncIterator[Callback]:
         callback = Callback(rules.redirect_uri(profile, port), port)
         raised: Exception | None = None
         async with trio.open_nursery() as nursery:
-            accepting = await nursery.start(_accept, listener, callback, nursery)
+            nursery.start_soon(partial(trio.serve_listeners, callback.serve, [listener], handler_nursery=nursery))
             try:
                 yield callback
             except Exception as error:  # noqa: BLE001 - it leaves as it came: a nursery would make a group of it
                 raised = error
             finally:
-                accepting.cancel()
-                with trio.CancelScope(shield=True):  # it ends: a browser has its time limit
-                    await callback.finish(_ended(profile))
+                callback.end(_ended(profile))
                 nursery.cancel_scope.cancel()
         if raised is not None:
             raise raised
     finally:
         listener.socket.close()
-
-
-async def _accept(
-    listener: trio.SocketListener,
-    callback: Callback,
-    connections: trio.Nursery,
-    *,
-    task_status: trio.TaskStatus[trio.CancelScope],
-) -> None:
-    with trio.CancelScope() as scope:
-        task_status.started(scope)
-        await trio.serve_listeners(callback.serve, [listener], handler_nursery=connections)
 
 
 def _ended(profile: Profile) -> Page:

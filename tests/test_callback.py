@@ -112,8 +112,7 @@ async def desk(*, expecting: bool = True) -> AsyncIterator[Desk]:
         try:
             yield opened
         finally:
-            with trio.CancelScope(shield=True):
-                await opened.callback.finish(DONE)
+            opened.callback.end(DONE)
             nursery.cancel_scope.cancel()
 
 

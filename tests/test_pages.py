@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmcredd import pages
@@ -204,6 +204,7 @@ def test_a_message_becomes_a_sentence(sentence: str, shown: str) -> None:
 
 
 @given(st.text(), st.text(), st.text())
+@example("<img src=x>", "</p><script>alert(1)</script>", "a: pmcred <b onclick=x>&amp;</code>")
 def test_no_text_becomes_part_of_the_page(one: str, two: str, three: str) -> None:
     """Names and messages may come from a server: they are text, whatever is in them."""
     for page in (pages.failed(one, two, three), pages.signed_in(one, two)):
@@ -219,3 +220,9 @@ def test_what_is_invisible_is_left_out() -> None:
     """An override of the direction would turn the rest of the line around."""
     page = pages.signed_in("prod", "a\u202eb\x1b[0m\u200bc")
     assert "a b [0m c" in Read(page).shown()
+
+
+def test_markup_in_a_name_is_shown_as_it_is() -> None:
+    """And not obeyed, and not lost."""
+    page = pages.signed_in("prod", "<b>&amp;'\"")
+    assert "is signed in as <b>&amp;'\"." in Read(page).shown()
