@@ -13,12 +13,13 @@ import trio
 from pmcredd import oauth, telling, transition
 from pmcredd.bearer import Bearer, Stranger
 from pmcredd.clock import Clock
-from pmcredd.driver import Driver, Row
+from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
-from pmcredd.life import Life, LoggedIn, Problem, Reason, Renewal, Retry, User
+from pmcredd.life import Fault, Life, LoggedIn, Problem, Reason, Renewal, Retry, User
 from pmcredd.life import LoggedOut as Out
 from pmcredd.profiles import Grant, Profile
+from pmcredd.row import Row
 from pmcredd.rows import Rows
 from pmcredd.secret_sources import SecretUnavailable
 from pmcredd.store import Store, StoreProblem, identity
@@ -87,7 +88,7 @@ class Accounts:
                 await self._driver.changed(row)
                 self._rows.check(row)
             if row.life.renewal is Renewal.IDLE and row.life.held is not None and row.life.held is not before:
-                return row.hand_out(row.life.held)
+                return row.hand_out(row.life.held, self._clock.now())
         raise self._failure(row, timeout)
 
     async def _try_again(self, row: Row) -> Held | None:
@@ -124,7 +125,8 @@ class Accounts:
         # Who leaves now must not leave a code that is spent and a pair that nobody knows of.
         result = await _whole(self._exchange.redeem(row.profile, code))
         if isinstance(result, Problem):
-            raise Failure(Code.NEEDS_LOGIN, f"{row.profile.name}: {result.sentence}", result.mend)
+            code_of = Code.WAITING if result.fault is Fault.WAITING else Code.NEEDS_LOGIN
+            raise Failure(code_of, f"{row.profile.name}: {result.sentence}", result.mend)
         try:
             user = await self._admitted(row, result, admit)
             await _whole(self._take(row, LoggedIn(result, user)))
@@ -135,7 +137,7 @@ class Accounts:
         except BaseException:
             self._driver.discard(row, result)
             raise
-        return row.hand_out(result)
+        return row.hand_out(result, self._clock.now())
 
     async def _take(self, row: Row, event: LoggedIn) -> None:
         async with _alone(row):

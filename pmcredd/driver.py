@@ -6,7 +6,7 @@ What follows from what is the lifecycle's decision; there is none here.
 import math
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import trio
@@ -24,7 +24,6 @@ from pmcredd.life import (
     Fault,
     Identify,
     Issued,
-    Life,
     LoggedIn,
     Lost,
     Named,
@@ -45,37 +44,12 @@ from pmcredd.life import (
 )
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import Grant, Profile
+from pmcredd.row import Row as Row  # for those who hear of every change
 from pmcredd.scheduler import Scheduler
 from pmcredd.store import Store, StoreProblem, identity
-from pmcredd.telling import HandOut, log
+from pmcredd.telling import log
 from pmcredd.validity import Held, Moment
 from pmcredd.worker import Worker
-
-
-@dataclass(slots=True, eq=False)
-class Row:
-    """A profile and its life. A task exists for it only while it talks to a server."""
-
-    profile: Profile
-    life: Life
-    turn: Turn | None = None  # its place in the queue, while a request waits for a slot
-    waiters: trio.lowlevel.ParkingLot | None = None
-    ready: HandOut | None = None  # made once for each token: `get` is the hot path
-    ready_for: Held | None = None
-    leased_on_disk: float = 0.0  # boot time
-    proved_at: float = 0.0  # boot time of the last probe that passed
-    one_probe: trio.Lock | None = None
-    one_reject: trio.Lock | None = None
-    one_login: trio.Lock | None = None  # or logout: what is on disk and what is here change together
-    retired: bool = False  # no longer in the configuration: what still arrives for it is not served
-    forgotten: bool = False  # its profile is about to be removed for good: nothing of it is kept
-
-    def hand_out(self, held: Held) -> HandOut:
-        """Give a token as it is handed out."""
-        if self.ready is None or self.ready_for is not held:
-            self.ready = telling.hand_out(self.profile, held, self.life.user)
-            self.ready_for = held
-        return self.ready
 
 
 class Driver:
@@ -163,7 +137,8 @@ class Driver:
             row.ready = None  # it tells the name
         if row.life.held is not before.held:
             row.ready, row.ready_for = None, None
-            row.leased_on_disk = 0.0  # the new token's row begins without a lease
+            if before.held is not None and not row.of_the_held_token(before.held):
+                row.leased_on_disk = 0.0  # the new token's row begins without a lease
         elif (row.life.proved, row.life.dead) != (before.proved, before.dead) and self._nursery is not None:
             self._nursery.start_soon(self._note, row)
         slow = None
@@ -186,9 +161,8 @@ class Driver:
             self._do(row, WakeAt(row.life.wake))
         self.tell(row)
 
-    async def complete(self, row: Row, event: Event) -> None:
-        """Let an event happen, its save included."""
-        answered = self._clock.now().boot
+    async def complete(self, row: Row, event: Event, answered: float | None = None) -> None:
+        """Let an event happen, its save included; `answered` is the boot time at which a server's answer was there."""
         superseded = row.life.pending if isinstance(event, LoggedIn) else None
         slow = self._step(row, event)
         if slow is not None:
@@ -196,9 +170,9 @@ class Driver:
                 return
             if superseded is not None:
                 self.discard(row, superseded)  # not before: on disk it may have stood in the place of the new one
-            log.debug(
-                "%s: on disk %.1f ms after the answer", row.profile.name, (self._clock.now().boot - answered) * 1e3
-            )
+            if answered is not None:
+                gone = self._clock.now().boot - answered
+                log.debug("%s: on disk %.1f ms after the answer", row.profile.name, gone * 1e3)
 
     def replan(self, row: Row) -> None:
         """Bring a renewal that disturbs nobody forward, after the wall clock ran ahead of boot time."""
@@ -343,6 +317,7 @@ class Driver:
             profile = row.profile
             if row.turn is None or row.turn.called.is_set():
                 row.turn = Turn(Priority.REST if row.turn is None else row.turn.priority)
+            self._hurry(row, row.turn)
             order = Order(profile, serial, row.life.held, tries, row.life.user)
             try:
                 stood = await self._exchange.run(
@@ -358,6 +333,14 @@ class Driver:
                 break
         row.turn = None
 
+    def _hurry(self, row: Row, turn: Turn) -> None:
+        """Let a renewal go before all others from the moment on at which it is forced, asked for or not."""
+        forced = row.forced_at()
+        if forced is not None and forced <= self._clock.now().boot:
+            turn.raise_to(Priority.FORCED)
+        elif forced is not None:
+            self._scheduler.at(forced, partial(turn.raise_to, Priority.FORCED))
+
     def _recover(self, row: Row, serial: int, tries: int, problem: Problem) -> None:
         """Go on after a bug of ours. A refresh token may have gone out: that is doubt, never back-off."""
         try:
@@ -368,6 +351,7 @@ class Driver:
     async def _save(self, row: Row, save: Save) -> bool:
         if save.serial != row.life.serial:
             return False  # somebody has logged in or out since: what comes late must not replace what there is now
+        again = row.of_the_held_token(save.held)  # the disk had refused it: somebody may have been promised it since
         write = partial(
             self._store.save,
             row.profile,
@@ -376,6 +360,8 @@ class Driver:
             asked_at=row.life.asked_at,
             past=save.past,
             proved=row.life.proved,
+            dead=row.life.dead and again,
+            leased_until=row.leased_on_disk if again else 0.0,
             user=arrival.user_of(row.life, save.held),
         )
         try:

@@ -12,7 +12,7 @@ from typing import TypeVarTuple
 
 import trio
 
-from pmcredd import oauth, processmaker
+from pmcredd import oauth, processmaker, telling
 from pmcredd.attempts import Attempts, Keys
 from pmcredd.attempts import Refusal as Stopped
 from pmcredd.bearer import Bearer, Stranger
@@ -54,6 +54,7 @@ _FAULTS = {
 
 Ts = TypeVarTuple("Ts")
 Result = oauth.Token | oauth.Refusal | NotSent | Unknown
+Done = Callable[[Event, float | None], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +109,15 @@ class Exchange:
         self._gate = gate
         self._clock = clock
 
-    async def run(
-        self, order: Order, turn: Turn, *, wanted: Callable[[], bool], done: Callable[[Event], Awaitable[None]]
-    ) -> bool:
+    async def run(self, order: Order, turn: Turn, *, wanted: Callable[[], bool], done: Done) -> bool:
         """Carry out an order, and hand the event that comes of it to `done`.
 
         Args:
             order: what is to be asked for.
             turn: its place in the queue.
             wanted: whether the order still stands, asked before anything is sent.
-            done: takes the event; it is not cancelled with us.
+            done: takes the event, and the boot time at which the server's answer was there; it is not cancelled with
+                us.
 
         Returns:
             False if the order did not stand any more: nothing was sent, and nothing was said.
@@ -135,7 +135,7 @@ class Exchange:
                 await _shielded(done, refused)
                 return True
             with trio.CancelScope(shield=True):
-                await done(await self._send(prepared))
+                await done(*await self._send(prepared))
         return True
 
     async def _prepare(self, order: Order, turn: Turn) -> _Prepared | Event:
@@ -167,8 +167,7 @@ class Exchange:
 
     def _paused(self, order: Order) -> Event:
         pause = self._gate.paused(processmaker.origin(order.profile))
-        said = f"{order.profile.url} asked for a pause: nothing is sent to it for {pause:.0f} s"
-        return Failed(order.serial, Problem(said, "", Fault.WAITING), pause)
+        return Failed(order.serial, Problem(_pause(order.profile, pause), "", Fault.WAITING), pause)
 
     async def _refused(self, order: Order, keys: Keys) -> Event | None:
         try:
@@ -179,7 +178,8 @@ class Exchange:
             return None
         return Refused(order.serial, stopped.reason, _stopped(order.profile, stopped))
 
-    async def _send(self, prepared: _Prepared) -> Event:
+    async def _send(self, prepared: _Prepared) -> tuple[Event, float | None]:
+        """Commit the try and send; gives what came of it, and the boot time of the answer, if anything was sent."""
         order = prepared.order
         try:
             if order.spends is not None:
@@ -188,11 +188,16 @@ class Exchange:
                 await self._attempts.begin(prepared.keys)
         except StoreProblem as error:
             # What cannot be committed is not sent: a crash in the middle must cost neither an account nor a login.
-            return Failed(order.serial, Problem(error.message, error.hint, Fault.MISCONFIGURED))
+            return Failed(order.serial, Problem(error.message, error.hint, Fault.MISCONFIGURED)), None
         issued = self._clock.now()
-        result = await self._ask(order.profile, prepared.request, prepared.secrets)
+        result, answered = await self._ask(order.profile, prepared.request, prepared.secrets)
         if order.spends is not None:
-            return await self._spent(prepared, order.spends, result, issued)
+            return await self._spent(prepared, order.spends, result, issued), answered
+        return await self._asked_anew(prepared, result, issued), answered
+
+    async def _asked_anew(self, prepared: _Prepared, result: Result, issued: Moment) -> Event:
+        """Say what became of a request that spent nothing."""
+        order = prepared.order
         if isinstance(result, oauth.Token):
             await self._attempts.passed(prepared.keys)
             # These grants ask anew, which disturbs nobody; a refresh token that is never used is only one more secret.
@@ -209,10 +214,13 @@ class Exchange:
         except SecretUnavailable as error:
             return Problem(error.sentence, error.mend, Fault.MISCONFIGURED)
         request = oauth.token_request(profile, client_secret=secrets.client_secret, code=code)
-        await self._gate.wait(processmaker.origin(profile), Turn(Priority.LOGIN))
+        origin = processmaker.origin(profile)
+        if self._gate.paused(origin) > SHORT_PAUSE or not await self._gate.wait(origin, Turn(Priority.LOGIN)):
+            pause = self._gate.paused(origin)
+            return Problem(_pause(profile, pause), f"wait that long, then: pmcred login {profile.name}", Fault.WAITING)
         issued = self._clock.now()
         known = tuple(each for each in (secrets.client_secret, code.code, code.verifier) if each)
-        result = await self._ask(profile, request, known)
+        result, _ = await self._ask(profile, request, known)
         if isinstance(result, oauth.Token):
             return Held(result, issued)
         return Problem(result.sentence, result.mend)
@@ -238,12 +246,15 @@ class Exchange:
         if secrets.token is None:
             await self._attempts.forgive(await self._attempts.keys(profile, secrets))
 
-    async def _ask(self, profile: Profile, request: oauth.TokenRequest, secrets: tuple[Secret, ...]) -> Result:
+    async def _ask(
+        self, profile: Profile, request: oauth.TokenRequest, secrets: tuple[Secret, ...]
+    ) -> tuple[Result, float]:
         answer = await self._upstream.send(profile, request)
+        now = self._clock.now()  # before anything else: from here to the save a new pair is at stake
         if isinstance(answer, NotSent | Unknown):
-            return answer
+            return answer, now.boot
         self._learn(profile, answer)
-        return oauth.read_answer(profile, request, answer, now=self._clock.now().wall, secrets=secrets)
+        return oauth.read_answer(profile, request, answer, now=now.wall, secrets=secrets), now.boot
 
     async def _spent(self, prepared: _Prepared, refresh_token: Secret, result: Result, issued: Moment) -> Event:
         """Say what became of a refresh token that was sent. Nothing comes between a new pair and its save."""
@@ -299,7 +310,7 @@ class Exchange:
             ended = time.strftime("%Y-%m-%d", time.localtime(token.exp))
             problem = Problem(
                 f"the personal access token expired on {ended}, and such a token cannot be renewed",
-                f"make a new one in ProcessMaker, put it where the profile reads it, then: pmcred login {profile.name}",
+                telling.personal_mend(profile),
             )
             return Refused(serial, Reason.NEEDS_LOGIN, problem)
         return await self._arrived(order, Held(token, now))
@@ -318,9 +329,9 @@ class Exchange:
         return Failed(order.serial, Problem(refusal.sentence, refusal.mend, fault), refusal.retry_after)
 
 
-async def _shielded(done: Callable[[Event], Awaitable[None]], event: Event) -> None:
+async def _shielded(done: Done, event: Event) -> None:
     with trio.CancelScope(shield=True):
-        await done(event)
+        await done(event, None)
 
 
 def _stop_of(result: Result) -> Stopped | None:
@@ -337,6 +348,10 @@ def _stopped(profile: Profile, stopped: Stopped) -> Problem:
         f"pmcred login {profile.name}",
         Fault.MISCONFIGURED,
     )
+
+
+def _pause(profile: Profile, seconds: float) -> str:
+    return f"{profile.url} asked for a pause: nothing is sent to it for {seconds:.0f} s"
 
 
 def _needs_login(profile: Profile) -> Problem:

@@ -14,11 +14,12 @@ from pmcredd.account import Accounts, Admit
 from pmcredd.bearer import Bearer
 from pmcredd.clock import LONGEST_SLEEP, Clock
 from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide, decide_as_it_is
-from pmcredd.driver import Driver, Row
+from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
 from pmcredd.life import Asked, Life, Probed, Rejected, Renewal, Retry
 from pmcredd.profiles import BadConfig, Config, Profile, Settings
+from pmcredd.row import Row
 from pmcredd.rows import Rows
 from pmcredd.secret_reader import SecretReader
 from pmcredd.store import Store
@@ -172,7 +173,7 @@ class Keeper:
             return await self._get(row, lasting, renew=renew)
         held = row.life.held
         if lasting is None and held is not None and not row.life.dead and validity.alive(held, self._clock.now()):
-            return row.hand_out(held)
+            return row.hand_out(held, self._clock.now())  # nothing is promised: the renewal is under way
         if patience < timeout:
             with trio.move_on_after(timeout - patience):
                 return await self._get(row, lasting, renew=renew)
@@ -228,7 +229,7 @@ class Keeper:
         )
 
     async def _reject(self, row: Row, fingerprint: str) -> HandOut:
-        if row.life.held is None or fingerprint in row.life.past:
+        if fingerprint in row.life.past:
             return await self._get(row, None)
         if fingerprint != _fingerprint(row.life):
             raise telling.stranger(row.profile)
@@ -236,13 +237,16 @@ class Keeper:
             row.one_reject = trio.Lock()
         async with row.one_reject:  # those who report the same token wait here, and find it replaced
             self._rows.check(row)
-            if _fingerprint(row.life) == fingerprint and row.life.renewal is Renewal.IDLE:
-                await self._renew_rejected(row, row.life.held)
+            held = row.life.held
+            if held is not None and _fingerprint(row.life) == fingerprint and row.life.renewal is Renewal.IDLE:
+                await self._renew_rejected(row, held)
         while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL} and _fingerprint(row.life) == fingerprint:
             self._rows.check(row)
             await self._driver.changed(row)
         self._rows.check(row)
         if _fingerprint(row.life) == fingerprint:
+            if row.life.terms.rule is processmaker.Renewal.NEVER and row.life.renewal is Renewal.IDLE:
+                raise telling.irreplaceable(row.profile)
             raise telling.failure(
                 row.profile, row.life, f"there is no other token for {row.profile.name}", Code.WAITING
             )
@@ -260,16 +264,18 @@ class Keeper:
             event = await self._driver.probe(row, life.serial)
             if isinstance(event, Probed) and event.passed:
                 raise telling.not_rejected(row.profile)
-            dead = isinstance(event, Probed) and event.passed is False
+            # Evidence only where it has passed before: a gateway may answer so to that path alone, for ever.
+            dead = isinstance(event, Probed) and event.passed is False and row.life.proved
             if row.life.held is not held or row.life.renewal is not Renewal.IDLE:
                 return  # the token was replaced while we asked
         if not dead and life.terms.rule is processmaker.Renewal.REFRESH_DISRUPTIVELY:
             raise telling.unproven(row.profile)
-        lived = validity.elapsed(held.issued, self._clock.now())
-        if row.life.rejections >= lifecycle.MOST_REJECTIONS and lived < lifecycle.IN_A_ROW:
-            raise telling.rejected_in_a_row(row.profile, row.life)
-        self._driver.urge(row, Priority.GET)
+        in_vain = lifecycle.in_vain(row.life, self._clock.now())
+        if not in_vain:
+            self._driver.urge(row, Priority.GET)
         self._driver.happen(row, Rejected(row.life.serial, dead))
+        if in_vain:
+            raise telling.refused(row.profile, lifecycle.IN_VAIN)
 
     async def reload(self) -> ReloadReport:
         """Read the configuration again and follow it; where it is broken everything stays as it was.
@@ -340,12 +346,9 @@ class Keeper:
     def _serve(self, row: Row, decision: Serve, now: Moment) -> HandOut:
         held = row.life.held
         assert held is not None  # noqa: S101 - decide() serves what is held
-        ready = row.hand_out(held)
-        if decision.lease is None:
-            return ready
-        row.life = replace(row.life, leased_until=max(row.life.leased_until, decision.lease))
-        good_until = now.wall + (decision.lease - now.boot)
-        return replace(ready, good_until=None if good_until == float("inf") else int(good_until))
+        if decision.lease is not None:
+            row.life = replace(row.life, leased_until=max(row.life.leased_until, decision.lease))
+        return row.hand_out(held, now, decision.lease)
 
 
 def _fingerprint(life: Life) -> str | None:

@@ -22,6 +22,7 @@ from pmcredd.life import (
     Due,
     Event,
     Failed,
+    Fault,
     Issued,
     Life,
     LoggedIn,
@@ -52,6 +53,12 @@ FORGOTTEN_AFTER = 30 * validity.DAY  # nobody asked: let the token go, the next 
 ASSUMED_LEASE = 60.0  # seconds, after a kill: no lease that is as short as this is on disk
 IN_A_ROW = 600.0  # a token that lived this long before it was rejected ends the row
 MOST_REJECTIONS = 2  # in a row; then something else is wrong, and new tokens would not mend it
+IN_VAIN = Problem(
+    "its last tokens were refused in a row, each within minutes of its issue; a new one would not help",
+    "see whether the profile's url is the right tenant, a proxy strips the Authorization header, the server's clock is "
+    "off, the user was deleted, or the grant is client_credentials (such a token has no user); then log in again",
+    Fault.MISCONFIGURED,
+)
 
 
 class NonsenseError(Exception):
@@ -139,12 +146,29 @@ def _retry(life: Life, _event: Event, now: Moment, jitter: float) -> Step:
     return doubt.begin(life, now) if life.tries > 0 else renew(life, now, jitter)
 
 
+def in_vain(life: Life, now: Moment) -> bool:
+    """Say whether the token in hand is one too many that is reported soon after its issue: the next would be, too."""
+    return _row(life, now) >= MOST_REJECTIONS
+
+
+def _row(life: Life, now: Moment) -> int:
+    """Give how many tokens before this one were refused in a row."""
+    lived = validity.elapsed(life.held.issued, now) if life.held else 0.0
+    return life.rejections if lived < IN_A_ROW else 0
+
+
 def _reject(life: Life, event: Event, now: Moment, jitter: float) -> Step:
     assert isinstance(event, Rejected)
-    lived = validity.elapsed(life.held.issued, now) if life.held else 0.0
-    row = life.rejections if lived < IN_A_ROW else 0
-    life = replace(life, rejections=row + 1, dead=life.dead or event.dead)
-    return renew(life, now, jitter) if life.renewal is Renewal.IDLE else (life, ())
+    row = _row(life, now)
+    life = replace(life, dead=life.dead or event.dead)
+    if row < MOST_REJECTIONS:
+        life = replace(life, rejections=row + 1)
+        return renew(life, now, jitter) if life.renewal is Renewal.IDLE else (life, ())
+    if life.held is None or not life.dead or life.renewal is not Renewal.IDLE:
+        return life, ()
+    # It is not handed out any more; and no next one for every `get`: one may be tried when the row would have ended.
+    life, effects = wake(failed(life, Renewal.WAITING, IN_VAIN, now), life.held.issued.boot + IN_A_ROW)
+    return life, (*effects, Tell())
 
 
 def _change(life: Life, event: Event, now: Moment, jitter: float) -> Step:
@@ -246,7 +270,7 @@ TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
     (IDLE, Due): _to(_due, SENDING, IDLE),
     (IDLE, Retry): _to(_retry, SENDING, IDLE),
     (IDLE, Changed): _to(_change, IDLE),
-    (IDLE, Rejected): _to(_reject, SENDING, IDLE),
+    (IDLE, Rejected): _to(_reject, SENDING, IDLE, WAITING),
     (IDLE, LoggedIn): _to(arrival.logged_in, SENDING),
     (IDLE, LoggedOut): _to(_log_out, STOPPED),
     (IDLE, Named): _to(arrival.named, IDLE),

@@ -264,7 +264,7 @@ def _refusals(case: _Case) -> Iterator[str]:
     if number >= lifecycle.MOST_REJECTIONS:
         yield (
             "Such reports renew nothing now, until a login, a changed profile, or a check that the server passes: "
-            f"{telling.WHY_REFUSED} {case.profile.name}"
+            f"{lifecycle.IN_VAIN.mend}: pmcred login {case.profile.name}"
         )
 
 

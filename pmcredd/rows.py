@@ -5,9 +5,10 @@ from dataclasses import replace
 
 from pmcredd import processmaker, profiles, telling
 from pmcredd.clock import Clock
-from pmcredd.driver import Driver, Row
-from pmcredd.life import Life, Reason, Renewal, Restored, Retry
+from pmcredd.driver import Driver
+from pmcredd.life import Changed, Life, Reason, Renewal, Restored, Retry
 from pmcredd.profiles import Config, Profile
+from pmcredd.row import Row
 from pmcredd.store import Account, Saved, Store, StoreProblem, identity
 from pmcredd.telling import Failure, ReloadReport, log
 from pmcredd.validity import Moment, Terms
@@ -90,7 +91,7 @@ class Rows:
         for name in changed:
             row = self._rows[name]
             if identity(row.profile) == identity(new[name]):
-                _change(row, new[name])
+                self._change(row, new[name])
             else:
                 self._retire(name)
                 opened[identity(new[name])] = new[name]
@@ -145,14 +146,18 @@ class Rows:
         for key, profile in opened.items():
             if (parked := self._parked.pop(key, None)) is not None:
                 parked.retired = False
-                _change(parked, profile)
                 self._rows[profile.name] = parked
+                self._change(parked, profile)
                 self._driver.resume(parked)
                 continue
             life, restored = revive(profile, stored.get(key), accounts.get(key), now, leases_known=leases_known)
-            row = self._rows[profile.name] = Row(profile, life)
+            row = self._rows[profile.name] = Row(profile, life, leased_on_disk=restored.leased_until)
             self._driver.happen(row, restored)
             self._driver.tell(row)
+
+    def _change(self, row: Row, profile: Profile) -> None:
+        row.profile, row.ready = profile, None
+        self._driver.happen(row, Changed(terms_of(profile)))
 
     def _retire(self, name: str) -> None:
         row = self._rows.pop(name)
@@ -160,11 +165,6 @@ class Rows:
         if not row.forgotten:
             self._parked[identity(row.profile)] = row
         self._driver.tell(row)
-
-
-def _change(row: Row, profile: Profile) -> None:
-    row.profile, row.ready = profile, None
-    row.life = replace(row.life, terms=terms_of(profile), rejections=0)
 
 
 def revive(

@@ -126,6 +126,8 @@ class Store:
         asked_at: float,
         past: tuple[str, ...] = (),
         proved: bool = False,
+        dead: bool = False,
+        leased_until: float = 0.0,
         user: User | None = None,
     ) -> None:
         """Write a token in place of the one before it, with what is known of it, and clear the intent; all at once.
@@ -145,13 +147,15 @@ class Store:
             )
             spent = self._db.execute("DELETE FROM intent WHERE identity = ?", (identity(profile),)).rowcount > 0
             self._db.execute(
-                f"INSERT OR REPLACE INTO credential (identity, profile, past, proved, {COLUMNS}) "  # noqa: S608 - constant columns
-                f"VALUES (?, ?, ?, ?, {MARKS})",
+                f"INSERT OR REPLACE INTO credential (identity, profile, past, proved, dead, leased_until, {COLUMNS}) "  # noqa: S608 - constant columns
+                f"VALUES (?, ?, ?, ?, ?, ?, {MARKS})",
                 (
                     identity(profile),
                     profile.name,
                     " ".join(past),
                     proved,
+                    dead,
+                    leased_until,
                     *columns(held),
                     serial,
                     asked_at,

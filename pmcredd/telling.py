@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from pmcredd import validity
@@ -107,14 +107,8 @@ class ReloadReport:
     warnings: tuple[str, ...]
 
 
-WHY_REFUSED = (
-    "see whether the profile's url is the right tenant, a proxy strips the Authorization header, the server's clock is "
-    "off, the user was deleted, or the grant is client_credentials (such a token has no user); then: pmcred login"
-)
-
-
 def hand_out(profile: Profile, held: Held, user: User | None = None) -> HandOut:
-    """Make a hand-out of a token; `user` is the last user that is known."""
+    """Make a hand-out of a token that no renewal of ours kills; `user` is the last user that is known."""
     expiry = validity.expires_at(held)
     whole = None if expiry is None else int(expiry)
     return HandOut(
@@ -123,10 +117,17 @@ def hand_out(profile: Profile, held: Held, user: User | None = None) -> HandOut:
         access_token=held.token.access_token,
         token_type=held.token.token_type,
         expires_at=whole,
-        # Renewals of the grants that ask anew disturb no token that is out: it is good until it expires.
         good_until=whole,
         user=user if user is not None and user.id == held.token.sub else None,
     )
+
+
+def promised(ready: HandOut, lease: float | None, now: Moment) -> HandOut:
+    """Tell with a token until when no renewal of ours breaks it; `lease` is that boot time, or None."""
+    if lease is None:
+        return ready
+    good_until = wall(lease, now)
+    return replace(ready, good_until=None if good_until == float("inf") else int(good_until))
 
 
 def not_rejected(profile: Profile) -> Failure:
@@ -138,12 +139,18 @@ def not_rejected(profile: Profile) -> Failure:
     )
 
 
-def rejected_in_a_row(profile: Profile, life: Life) -> Failure:
+def refused(profile: Profile, problem: Problem) -> Failure:
     """Make the failure of a `reject` after which a new token would be refused like the ones before."""
+    mend = f"{problem.mend}: pmcred login {profile.name}"
+    return Failure(Code.MISCONFIGURED, f"{profile.name}: {problem.sentence}", mend)
+
+
+def irreplaceable(profile: Profile) -> Failure:
+    """Make the failure of a `reject` of a personal access token: where it is kept there is no other one."""
     return Failure(
-        Code.MISCONFIGURED,
-        f"the last {life.rejections} tokens of {profile.name} were refused in a row; a new one would not help",
-        WHY_REFUSED,
+        Code.NEEDS_LOGIN,
+        f"the personal access token of {profile.name} was reported as refused, and nothing can renew it",
+        personal_mend(profile),
     )
 
 
@@ -152,7 +159,7 @@ def unproven(profile: Profile) -> Failure:
     return Failure(
         Code.NOT_REJECTED,
         f"whether the token of {profile.name} lives could not be checked, and to renew it would kill it for everybody",
-        f"ask again, or look: pmcred status {profile.name}",
+        f"ask again in a while; if it stays refused: pmcred login {profile.name}",
     )
 
 
@@ -216,7 +223,7 @@ def status(profile: Profile, life: Life, now: Moment) -> Status:
         token=None if held is None else held.token.access_token,
         fingerprint=None if held is None else held.token.access_token.fingerprint(),
         expires_at=expiry,
-        good_until=None if held is None else _good_until(life, held, now, expiry),
+        good_until=None if held is None else good_until(life, held, now),
         renew_at=None if life.wake is None else wall(life.wake, now),
         warning=_warning(profile, held, now),
     )
@@ -260,9 +267,10 @@ def _whole(moment: float | None) -> str | None:
     return None if moment is None else str(int(moment))
 
 
-def _good_until(life: Life, held: Held, now: Moment, expiry: float | None) -> float | None:
+def good_until(life: Life, held: Held, now: Moment) -> float | None:
+    """Give the unix time until which we do not replace a token: where that kills it, the end of its leases, or now."""
     if life.terms.rule is not Rule.REFRESH_DISRUPTIVELY:
-        return expiry
+        return validity.expires_at(held)
     window = validity.window(life.terms, held)
     leased = life.leased_until if window is None else min(life.leased_until, window.forced)
     return wall(leased, now)
@@ -278,8 +286,13 @@ def _warning(profile: Profile, held: Held | None, now: Moment) -> Problem | None
     ends = f"ends in {duration(left)}" if left > 0 else f"ended {duration(-left)} ago"
     return Problem(
         f"the personal access token {ends}, and nothing can renew it",
-        f"make a new one in ProcessMaker, put it where the profile reads it, then: pmcred login {profile.name}",
+        personal_mend(profile),
     )
+
+
+def personal_mend(profile: Profile) -> str:
+    """Say what helps where a personal access token has ended."""
+    return f"make a new one in ProcessMaker, put it where the profile reads it, then: pmcred login {profile.name}"
 
 
 def failure(profile: Profile, life: Life, otherwise: str, code: Code) -> Failure:

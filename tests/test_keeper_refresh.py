@@ -1,7 +1,9 @@
 """Keeping tokens that refresh: nothing but the network and the clock is the test's, the server is the sandbox."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -10,7 +12,8 @@ from support.lives import TrioClock
 from support.refreshing import PM3, PM4, Refreshing, refreshing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from pmcredd import attempts, keeper, scheduler
+from pmcredd import attempts, budget, keeper, oauth, processmaker, scheduler
+from pmcredd.gate import Priority, Turn
 from pmcredd.sandbox.instances import Sandbox
 from pmcredd.sandbox.settings import Settings
 from pmcredd.store import StoreProblem, identity
@@ -127,6 +130,37 @@ async def test_a_long_lease_outlives_a_crash(autojump_clock: MockClock, tmp_path
         assert not second.lives(leased)
 
 
+async def test_who_waited_in_vain_is_promised_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """A renewal takes longer than anybody waits: the living token is given, good until now, for its end is near."""
+    async with refreshing(tmp_path, replace(PM4, timeout=200.0), settings=YEAR) as world:
+        handed = await world.login()
+        assert handed.expires_at is not None
+        await trio.sleep(handed.expires_at - world.clock.now().wall - 3 * DAY - 10)
+        world.way.hold = trio.Event()
+        await trio.sleep(60)
+        asked = world.clock.now().wall
+        got = await world.get(timeout=150.0)
+        waited = world.clock.now().wall - asked
+        assert fingerprint(got) == fingerprint(handed)
+        assert waited <= 30, "and nobody waits for longer than that while a token lives"
+        assert got.good_until is not None
+        assert got.good_until <= world.clock.now().wall
+        world.way.hold.set()
+        await wait_all_tasks_blocked()
+        assert not world.lives(got)
+
+
+async def test_a_login_promises_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """What a login answers holds no promise of the year that the token may live: only a get makes one."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        handed = await world.login()
+        assert handed.good_until is not None
+        assert handed.good_until <= world.clock.now().wall
+        again = await world.get(900.0)
+        assert again.good_until is not None
+        assert again.good_until >= int(world.clock.now().wall) + 900
+
+
 async def test_two_hundred_gets_at_expiry_make_one_request(autojump_clock: MockClock, tmp_path: Path) -> None:
     """However many ask when the renewal is due, the refresh token is spent once, and all get the new token."""
     async with refreshing(tmp_path) as world:
@@ -158,6 +192,24 @@ async def test_processmaker_3_is_renewed_early_and_quietly(autojump_clock: MockC
         assert world.lives(old)
         await trio.sleep(60 * DAY)
         assert world.lives(await world.get(name="old")), "kept alive over months, though nobody asked"
+
+
+async def test_the_window_of_a_refresh_is_measured_from_the_answer(
+    autojump_clock: MockClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the log calls the time from the answer to the disk has everything in it, the reading of the answer too."""
+    caplog.set_level(logging.DEBUG, "pmcredd")
+    read = oauth.read_answer
+    async with refreshing(tmp_path) as world:
+        await world.login()
+
+        def slowly(*args: Any, **more: Any) -> oauth.Token | oauth.Refusal:
+            world.clock.suspend(1.5)
+            return read(*args, **more)
+
+        monkeypatch.setattr(oauth, "read_answer", slowly)
+        await trio.sleep(26)
+    assert "prod: on disk 1500.0 ms after the answer" in caplog.messages
 
 
 # --- lost answers -----------------------------------------------------------------------------------------------------
@@ -291,6 +343,43 @@ async def test_a_pair_that_cannot_be_saved_is_served_and_not_spent(autojump_cloc
         assert world.keeper.status(["prod"])[0].life.save_problem is None
 
 
+async def test_a_lease_of_an_unsaved_token_outlives_a_crash(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """What was promised of a token, and what was learned of it, goes to the disk with it, late as it may be."""
+    async with refreshing(tmp_path, settings=YEAR) as first:
+        handed = await first.login()
+        assert handed.expires_at is not None
+        save, note = first.store.save, first.store.note
+
+        def full(*_: object, **__: object) -> None:
+            raise StoreProblem("the disk is full", "df -h")
+
+        first.store.save = first.store.note = full  # type: ignore[method-assign]
+        await trio.sleep(handed.expires_at - first.clock.now().wall - 3 * DAY + 1)
+        unsaved = await first.get()
+        assert unsaved.expires_at is not None
+        await first.get(3600.0)
+        first.store.save, first.store.note = save, note  # type: ignore[method-assign]
+        await trio.sleep(10)
+        saved = first.store.load([identity(PM4)])[identity(PM4)]
+        assert saved.held.token.access_token.fingerprint() == fingerprint(unsaved)
+        assert saved.leased_until >= first.clock.now().boot + 3580
+
+
+async def test_a_long_lease_outlives_two_crashes(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The daemon after a crash keeps what it found, also where it promises less itself before it is killed in turn."""
+    async with refreshing(tmp_path, settings=YEAR) as first:
+        handed = await first.login()
+        assert handed.expires_at is not None
+        await trio.sleep(handed.expires_at - first.clock.now().wall - 3 * DAY - 600)
+        leased = await first.get(1800)
+        sandbox, clock = first.sandbox, first.clock
+    async with refreshing(tmp_path, sandbox=sandbox, clock=clock) as second:
+        await second.get(120)
+    async with refreshing(tmp_path, sandbox=sandbox, clock=clock) as third:
+        await trio.sleep(1790)
+        assert third.lives(leased)
+
+
 # --- rejections -------------------------------------------------------------------------------------------------------
 
 
@@ -313,6 +402,7 @@ async def test_two_hundred_reports_of_a_dead_token_make_one_request(autojump_clo
     """A token revoked on the server is replaced once for everybody who reports it."""
     async with refreshing(tmp_path, settings=YEAR) as world:
         handed = await world.login()
+        await trio.sleep(keeper.PROVED_FOR)
         sent = world.way.tokens
         world.sandbox.pm4.revoke_all(access=True, refresh=False)
         got: set[str] = set()
@@ -343,15 +433,22 @@ async def test_tokens_refused_in_a_row_end_in_an_explanation(autojump_clock: Moc
     """Where fresh tokens are refused one after the other, new ones would not help: it stops, and says what may be."""
     async with refreshing(tmp_path, settings=YEAR) as world:
         handed = await world.login()
+        await trio.sleep(keeper.PROVED_FOR)
         for _ in range(2):
             world.sandbox.pm4.revoke_all(access=True, refresh=False)
             handed = await world.keeper.reject("prod", fingerprint(handed), 30.0)
         world.sandbox.pm4.revoke_all(access=True, refresh=False)
+        sent = world.way.tokens
         with pytest.raises(Failure, match="in a row") as caught:
             await world.keeper.reject("prod", fingerprint(handed), 30.0)
         assert "Authorization header" in caught.value.hint
-        await world.login()
-        world.sandbox.pm4.revoke_all(access=True, refresh=False)
+        with pytest.raises(Failure, match="in a row"):  # the server has just said that it is dead: nobody gets it
+            await world.get()
+        assert world.way.tokens == sent, "nor does every get make one more"
+        await trio.sleep(601)
+        assert world.lives(await world.get()), "scheduled renewals go on, with ten minutes between"
+        assert world.way.tokens == sent + 1
+        assert world.lives(await world.login())
 
 
 async def test_a_reject_that_cannot_be_checked_kills_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -403,6 +500,43 @@ async def test_a_reload_during_a_refresh_loses_no_login(autojump_clock: MockCloc
         assert world.way.tokens == 2
 
 
+@pytest.mark.parametrize("meanwhile", ["kept", "parked"])
+async def test_a_reload_moves_the_renewal(autojump_clock: MockClock, tmp_path: Path, meanwhile: str) -> None:
+    """Somebody says that refresh tokens live for a month here: the renewal that was planned for next year comes then.
+
+    So it does where the profile was gone for a while between.
+    """
+    month = Settings(throttle=None, refresh_lifetime=30 * DAY)
+    async with refreshing(tmp_path, settings=month) as world:
+        await world.login()
+        await trio.sleep(DAY)
+        if meanwhile == "parked":
+            world.configs.append(config())
+            await world.keeper.reload()
+        world.configs.append(config(replace(PM4, refresh_token_lifetime=30 * DAY)))
+        await world.keeper.reload()
+        for _ in range(12):
+            await trio.sleep(30 * DAY)
+            assert world.lives(await world.get()), world.keeper.status(["prod"])[0].life.problem
+        assert world.way.tokens > 12
+
+
+async def test_a_wider_margin_counts_at_once(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """After a reload `status` tells the new date, and what was promised before it is kept."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        await world.login()
+        leased = await world.get(3600.0)
+        before = world.keeper.status(["prod"])[0].renew_at
+        world.configs.append(config(replace(PM4, renew_margin=60 * DAY)))
+        await world.keeper.reload()
+        after = world.keeper.status(["prod"])[0].renew_at
+        assert before is not None
+        assert after is not None
+        assert before - after == 57 * DAY
+        await trio.sleep(3590)
+        assert world.lives(leased)
+
+
 async def test_a_login_while_a_refresh_is_under_way(autojump_clock: MockClock, tmp_path: Path) -> None:
     """A login replaces the credential; the answer to the old one's refresh, when it comes, changes nothing."""
     async with refreshing(tmp_path) as world:
@@ -417,6 +551,71 @@ async def test_a_login_while_a_refresh_is_under_way(autojump_clock: MockClock, t
         assert world.lives(handed)
 
 
+async def test_a_login_outlives_what_is_said_of_the_old_pair(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The server calls the old refresh token dead after somebody has logged in again: on disk the new one stays."""
+    async with refreshing(tmp_path) as world:
+        await world.login()
+        world.way.hold = trio.Event()
+        await trio.sleep(26)
+        held, world.way.hold = world.way.hold, None
+        world.sandbox.pm4.revoke_all(access=True, refresh=True)
+        await world.login()
+        held.set()
+        await wait_all_tasks_blocked()
+        assert world.store.load([identity(PM4)])[identity(PM4)].held.token.refresh_token is not None
+        sandbox, clock = world.sandbox, world.clock
+    async with refreshing(tmp_path, sandbox=sandbox, clock=clock) as second:
+        await trio.sleep(60)
+        assert second.lives(await second.get()), "the login was lost at the restart"
+
+
+async def test_an_old_answer_takes_no_new_intent_back(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The old pair's request ends while the new pair's is under way: a crash then still finds the latter's intent."""
+    async with refreshing(tmp_path) as world:
+        await world.login()
+        world.way.hold = trio.Event()
+        await trio.sleep(26)
+        held, world.way.hold = world.way.hold, None
+        await world.login()
+        serial = world.store.load([identity(PM4)])[identity(PM4)].serial
+        world.store.begin_spend(identity(PM4), serial, 1)
+        world.way.token_faults = [429]
+        held.set()
+        await wait_all_tasks_blocked()
+        assert world.store.load([identity(PM4)])[identity(PM4)].tries == 1
+
+
+async def test_the_intent_is_on_disk_before_the_token_is_sent(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """While the server works on a refresh, the disk knows of it: whoever comes after a crash doubts."""
+    async with refreshing(tmp_path) as world:
+        await world.login()
+        world.way.hold = trio.Event()
+        await trio.sleep(26)
+        assert world.way.tokens == 2, "it is under way"
+        assert world.store.load([identity(PM4)])[identity(PM4)].tries == 1
+        world.way.hold.set()
+        await wait_all_tasks_blocked()
+        assert world.store.load([identity(PM4)])[identity(PM4)].tries == 0
+
+
+async def test_what_cannot_be_committed_is_not_sent(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Where the disk refuses the intent the refresh token stays here: a crash would not know that it is spent."""
+    async with refreshing(tmp_path) as world:
+        handed = await world.login()
+        begin = world.store.begin_spend
+
+        def full(*_: object) -> None:
+            raise StoreProblem("the disk is full", "df -h")
+
+        world.store.begin_spend = full  # type: ignore[method-assign, assignment]
+        await trio.sleep(26)
+        assert world.way.tokens == 1
+        assert world.lives(handed)
+        world.store.begin_spend = begin  # type: ignore[method-assign]
+        await trio.sleep(3)
+        assert world.way.tokens == 2
+
+
 async def test_a_login_that_fails_changes_nothing(autojump_clock: MockClock, tmp_path: Path) -> None:
     """A code that the server refuses leaves the token in use as it was."""
     async with refreshing(tmp_path, settings=YEAR) as world:
@@ -425,6 +624,63 @@ async def test_a_login_that_fails_changes_nothing(autojump_clock: MockClock, tmp
         with pytest.raises(Failure):
             await world.login()
         assert fingerprint(await world.get()) == fingerprint(handed)
+
+
+async def test_no_code_is_sent_in_a_pause(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The server asks for a pause while a login waits for its turn: the person is told, and nothing is sent."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        await world.login()
+        origin = processmaker.origin(PM4)
+        for _ in range(budget.RATE - 1):
+            assert await world.gate.wait(origin, Turn(Priority.REST))
+        failures: list[Failure] = []
+
+        async def log_in() -> None:
+            with pytest.raises(Failure, match="asked for a pause") as caught:
+                await world.login()
+            failures.append(caught.value)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(log_in)
+            await wait_all_tasks_blocked()
+            world.gate.pause(origin, 300.0)
+        await log_in()
+        assert [each.code for each in failures] == [Code.WAITING, Code.WAITING]
+        assert all("pmcred login prod" in each.hint for each in failures)
+        assert world.way.tokens == 1
+        await trio.sleep(301)
+        assert world.lives(await world.login())
+
+
+# --- the budget -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_forced_renewal_goes_before_all_who_wait(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The budget is spent and dozens wait: a renewal that cannot be put off any more goes first, though nobody asked.
+
+    It stood behind them since before it was forced, and its login would have died there.
+    """
+    async with refreshing(
+        tmp_path, settings=Settings(throttle=None, token_lifetime=600, refresh_lifetime=600)
+    ) as world:
+        await world.login()
+        origin = processmaker.origin(PM4)
+        await trio.sleep(538)  # two seconds before the window of the last minute, which is forced in its middle
+        order: list[int] = []
+
+        async def wait(number: int) -> None:
+            assert await world.gate.wait(origin, Turn(Priority.GET))
+            order.append(number)
+
+        async with trio.open_nursery() as nursery:
+            for number in range(4 * budget.RATE):
+                nursery.start_soon(wait, number)
+            await trio.sleep(59)
+            assert world.way.tokens == 1, "it has to wait, too"
+            await trio.sleep(3)
+            assert world.way.tokens == 2
+            assert len(order) < 3 * budget.RATE
+            assert world.lives(await world.get())
 
 
 async def test_for_beyond_any_token_is_refused(autojump_clock: MockClock, tmp_path: Path) -> None:

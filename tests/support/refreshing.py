@@ -100,6 +100,7 @@ class Refreshing:
     clock: TrioClock
     sandbox: Sandbox
     way: Way
+    gate: Gate
     configs: list[Config]
 
     async def login(self, profile: Profile = PM4, *, user: User = USERS[0], admit: Admit | None = None) -> HandOut:
@@ -178,6 +179,6 @@ async def refreshing(
     )
     async with trio.open_nursery() as nursery:
         await nursery.start(keeper.run)
-        yield Refreshing(keeper, store, clock, sandbox, way, configs)
+        yield Refreshing(keeper, store, clock, sandbox, way, gate, configs)
         nursery.cancel_scope.cancel()
     store.close()
