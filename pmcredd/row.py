@@ -1,6 +1,6 @@
 """One profile as the daemon keeps it: its life, who waits for it, and its token as it is handed out."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -44,7 +44,8 @@ class Row:
             self.ready, self.ready_for = telling.hand_out(self.profile, held, self.life.user), held
         if self.life.terms.rule is not Rule.REFRESH_DISRUPTIVELY:
             return self.ready  # renewals disturb no token that is out: it is good until it expires
-        return telling.promised(self.ready, max(self.life.leased_until, now.boot) if lease is None else lease, now)
+        until = telling.wall(self.life.leased_until if lease is None else lease, now)
+        return replace(self.ready, good_until=None if until == float("inf") else int(until))
 
     def forced_at(self) -> float | None:
         """Give the boot time from which the login is at stake if its renewal is not sent; None where none ever is."""

@@ -2,7 +2,7 @@
 
 import logging
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 
 from pmcredd import validity
@@ -120,14 +120,6 @@ def hand_out(profile: Profile, held: Held, user: User | None = None) -> HandOut:
         good_until=whole,
         user=user if user is not None and user.id == held.token.sub else None,
     )
-
-
-def promised(ready: HandOut, lease: float | None, now: Moment) -> HandOut:
-    """Tell with a token until when no renewal of ours breaks it; `lease` is that boot time, or None."""
-    if lease is None:
-        return ready
-    good_until = wall(lease, now)
-    return replace(ready, good_until=None if good_until == float("inf") else int(good_until))
 
 
 def not_rejected(profile: Profile) -> Failure:
