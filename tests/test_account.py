@@ -154,6 +154,14 @@ async def test_the_expected_user_is_let_in(autojump_clock: MockClock, tmp_path: 
         assert (await world.login()).user == DEMO_USER
 
 
+async def test_an_expected_name_that_has_another_id_now_is_let_in(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The profile says who it is to be: a user who was deleted and made anew needs no other word."""
+    async with refreshing(tmp_path, replace(PM4, expect_user="demo"), settings=YEAR) as world:
+        await world.login()
+        world.sandbox.pm4._users |= {1: replace(DEMO, username="gone"), 2: replace(OTHER, username="demo")}
+        assert (await world.login(user=OTHER)).user == User("2", "demo")
+
+
 @pytest.mark.parametrize(("expected", "said"), [("2", "user 2"), ("other", "other")])
 async def test_a_login_as_somebody_else_is_refused(
     autojump_clock: MockClock, tmp_path: Path, expected: str, said: str

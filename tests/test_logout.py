@@ -523,7 +523,30 @@ async def test_an_answer_that_comes_while_the_logout_is_being_written_goes_too(
             slow_disk.free.set()
         await wait_all_tasks_blocked()
         assert alive(world) == 0
+        revoked = [each for each in world.way.seen if each.startswith("DELETE")]
+        assert len(revoked) == (1 if profile is PM4 else 2), "what a refresh has killed is not asked about"
         assert world.store.load([identity(profile)]) == {}
+        await assert_logged_out(world)
+
+
+async def test_the_very_first_answer_may_cross_a_logout_too(
+    autojump_clock: MockClock, tmp_path: Path, slow_disk: type[SlowDisk]
+) -> None:
+    """There is nothing on disk yet that the logout could be written over: it counts all the same."""
+    async with refreshing(tmp_path, SCRIPT) as world:
+        slow_disk.slow, slow_disk.free = "log_out", trio.Event()
+        world.way.hold = trio.Event()
+        await wait_all_tasks_blocked()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(world.keeper.logout, "prod")
+            await wait_all_tasks_blocked()
+            world.way.hold.set()
+            await wait_all_tasks_blocked()
+            slow_disk.free.set()
+        await wait_all_tasks_blocked()
+        assert alive(world) == 0
+        assert world.store.load([identity(SCRIPT)]) == {}
+        assert world.store.accounts([identity(SCRIPT)])[identity(SCRIPT)].logged_out
         await assert_logged_out(world)
 
 
@@ -679,15 +702,22 @@ async def test_a_profile_that_is_forgotten_leaves_nothing(autojump_clock: MockCl
 
 
 async def test_a_profile_that_is_logged_in_after_all_is_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
-    """Forgotten, and then logged in again instead of removed: it is a profile like any other."""
-    async with refreshing(tmp_path, settings=YEAR) as world:
+    """Forgotten, and then logged in again: a profile like any other; a typo in its url repeats no refresh."""
+    async with refreshing(tmp_path) as world:
         await world.login()
         await world.keeper.forget("prod")
-        handed = await world.login()
-        world.configs += [config(replace(PM4, url="http://127.0.0.1:2")), config(PM4)]
-        await world.keeper.reload()
-        await world.keeper.reload()
-        assert (await world.get()).access_token == handed.access_token
+        await world.login()
+        sent = world.way.tokens
+        world.way.hold = trio.Event()
+        await trio.sleep(26)
+        for profile in (replace(PM4, url="http://127.0.0.1:2"), PM4):
+            world.configs.append(config(profile))
+            await world.keeper.reload()
+            await wait_all_tasks_blocked()
+        world.way.hold.set()
+        await wait_all_tasks_blocked()
+        assert world.lives(await world.get())
+        assert world.way.tokens == sent + 1
 
 
 async def test_a_profile_that_is_gone_already_is_forgotten_by_its_name(
