@@ -9,7 +9,7 @@ from support.lives import BOOT, held, moment
 from support.pairs import pair
 
 from pmcredd import validity
-from pmcredd.decision import Ask, CannotPromise, Decision, Fail, Serve, Wait, decide
+from pmcredd.decision import Ask, CannotPromise, Decision, Fail, Serve, Wait, decide, decide_as_it_is
 from pmcredd.life import Life, Problem, Reason, Renewal
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.validity import Terms
@@ -242,6 +242,45 @@ def test_leases_in_trouble(life: Life, after: float, lasting: float | None, expe
     assert decide(life, moment(after), lasting) == expected
 
 
+# --- a `get` that is to cause no renewal ------------------------------------------------------------------------------
+
+ALONE = replace(IDLE, wake=None)  # no daemon: nothing is planned
+ALONE_UNDATED = replace(ALONE, dated=False)
+
+
+@pytest.mark.parametrize(
+    ("life", "after", "lasting", "expected"),
+    [
+        pytest.param(LIVE, 0, None, Serve(), id="good"),
+        pytest.param(LIVE, 3590, None, Serve(), id="about to end: it lives"),
+        pytest.param(LIVE, 3000, 1800, Fail(), id="not long enough"),
+        pytest.param(LIVE, 0, 7200, CannotPromise(3600), id="longer than any token of that server"),
+        pytest.param(LIVE, 4000, None, Fail(), id="expired"),
+        pytest.param(FRESH, 0, None, Fail(), id="none"),
+        pytest.param(replace(FRESH, wake=BOOT), 0, None, Wait(), id="none, and the daemon is about to ask"),
+        pytest.param(SENDING, 4000, None, Wait(), id="expired, and the daemon asks"),
+        pytest.param(LOCKED, 4000, None, Fail(), id="expired, and nothing is tried"),
+        pytest.param(IDLE, 0, 3600, serve(3600), id="leased as always"),
+        pytest.param(IDLE, START, None, Wait(), id="due: the daemon renews at this moment"),
+        pytest.param(IDLE, START - 9, 1900, Fail(), id="only the next token could be promised so long"),
+        pytest.param(ALONE, START, None, serve(START + 30), id="due, without a daemon: what lives"),
+        pytest.param(ALONE, START, 1800, serve(FORCED), id="due, without a daemon: up to the forced moment"),
+        pytest.param(ALONE, START, 1801, Fail(), id="due, without a daemon: and not past it"),
+        pytest.param(ALONE, FORCED - 9, None, serve(FORCED), id="a lease that makes no renewal late"),
+        pytest.param(ALONE, FORCED + 9, None, serve(FORCED + 9), id="forced: it lives, and nothing is promised"),
+        pytest.param(ALONE, FORCED + 9, 1, Fail(), id="forced: nothing is promised"),
+        pytest.param(ALONE, END, None, Fail(), id="expired, without a daemon"),
+        pytest.param(BARREN, 1, END, Fail(), id="no other comes"),
+        pytest.param(ALONE_UNDATED, 0, None, serve(30), id="undated: the wall clock is believed"),
+        pytest.param(ALONE_UNDATED, 0, 60, Fail(), id="undated: a promise needs the server's clock"),
+        pytest.param(DOUBT4, START, None, Wait(), id="doubtful: it may be dead"),
+    ],
+)
+def test_a_get_that_causes_no_renewal(life: Life, after: float, lasting: float | None, expected: Decision) -> None:
+    """What lives is served; what comes by itself is waited for; nothing is asked for, and no renewal made late."""
+    assert decide_as_it_is(life, moment(after), lasting) == expected
+
+
 # --- over all lives ---------------------------------------------------------------------------------------------------
 
 lives = st.builds(
@@ -308,3 +347,20 @@ def test_more_is_never_promised_than_was_said_to_be_the_most(life: Life, after: 
     if isinstance(decision, CannotPromise):
         assert lasting is not None
         assert lasting > decision.most
+
+
+@given(lives, instants, promises)
+def test_to_cause_nothing_is_to_promise_no_more(life: Life, after: float, lasting: float | None) -> None:
+    """Without a renewal of its own a `get` has no token that is dead, and no lease past the forced moment."""
+    now = moment(after)
+    decision, usual = decide_as_it_is(life, now, lasting), decide(life, now, lasting)
+
+    assert not isinstance(decision, Ask)
+    assert isinstance(usual, Ask) or decision == usual
+    if isinstance(decision, Serve):
+        assert life.held is not None
+        assert not life.dead
+        assert validity.alive(life.held, now)
+        if isinstance(usual, Ask) and decision.lease is not None and life.held.token.refresh_token is not None:
+            window = validity.window(life.terms, life.held)
+            assert window is None or decision.lease <= max(window.forced, now.boot)

@@ -3,12 +3,13 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def sandbox() -> Iterator[SandboxProcess]:
 @pytest.fixture
 def user(tmp_path: Path, sandbox: SandboxProcess) -> User:
     """Give a user who is logged in to `prod`, a profile that refreshes; no daemon runs."""
+    return logged_in(tmp_path, sandbox)
+
+
+def logged_in(tmp_path: Path, sandbox: SandboxProcess) -> User:
+    """Make such a user."""
     found = user_at(tmp_path)
     prod = f'url = "{sandbox.url}"\ngrant = "authorization_code"\nclient_id = "{CODE.id}"\n'
     write_profiles(found, f'{sandbox.profiles_toml()}\n[profiles.prod]\n{prod}client_secret = "{CODE.secret}"\n')
@@ -161,6 +167,110 @@ def test_twenty_processes_for_long(user: User, sandbox: SandboxProcess) -> None:
             check(all_at_once(user, sandbox), sandbox)
             if started is not None:
                 started.end(signal.SIGKILL if turn % 4 == 1 else signal.SIGTERM)
+
+
+# --- when it renews, and when not -------------------------------------------------------------------------------------
+
+AN_HOUR, WINDOW = 3600, 360  # seconds: such a token is renewed in its last tenth, and at the latest half-way through it
+
+
+@pytest.fixture
+def hourly(tmp_path: Path) -> Iterator[tuple[User, SandboxProcess]]:
+    """Give a user who is logged in to `prod` with a token of an hour, and their ProcessMaker; no daemon runs."""
+    with sandbox_process("--token-lifetime", "1h", "--refresh-lifetime", "2h", "--throttle", "off") as sandbox:
+        yield logged_in(tmp_path, sandbox), sandbox
+
+
+def pass_by(user: User, seconds: float) -> None:
+    """Make everything that is saved so much older; promises stay as they are."""
+    with closing(sqlite3.connect(state(user) / "state.db")) as database, database:
+        database.execute(
+            "UPDATE credential SET issued_boot = issued_boot - ?, issued_wall = issued_wall - ?", (seconds, seconds)
+        )
+
+
+def test_a_token_that_nobody_holds_is_renewed_as_soon_as_it_is_due(hourly: tuple[User, SandboxProcess]) -> None:
+    """Where every process before left in good order no promise is unknown, and none is waited for."""
+    user, sandbox = hourly
+    pass_by(user, AN_HOUR - WINDOW + 60)
+    done = user.run("get", "prod", "--oneshot", "--for", "10m", "--timeout", "20s")
+
+    assert (done.returncode, done.stderr, len(refreshes(sandbox))) == (0, "", 1)
+    assert api(sandbox, done.stdout.strip()) == 200
+
+
+def test_a_promise_that_was_not_asked_for_is_kept(hourly: tuple[User, SandboxProcess]) -> None:
+    """A token is handed out for half a minute; the process is gone, and the next one does not break that."""
+    user, sandbox = hourly
+    pass_by(user, AN_HOUR - WINDOW - 1800)
+    began = time.clock_gettime(time.CLOCK_BOOTTIME)
+    token = user.run("get", "prod", "--oneshot").stdout
+    pass_by(user, 1860)
+    long = user.run("get", "prod", "--oneshot", "--for", "10m", "--timeout", "3s")
+
+    if time.clock_gettime(time.CLOCK_BOOTTIME) < began + 30:  # else the machine was too slow to tell
+        assert (long.returncode, refreshes(sandbox)) == (5, [])
+        assert api(sandbox, token.strip()) == 200
+
+
+def test_after_a_kill_a_promise_is_assumed(hourly: tuple[User, SandboxProcess]) -> None:
+    """Nobody knows what a killed process has promised: for a minute nothing is renewed before it must be."""
+    user, sandbox = hourly
+    pass_by(user, AN_HOUR - WINDOW + 60)
+    lock = StateLock.take(state(user), None)
+    label = (state(user) / "lock").read_bytes()
+    lock.release()
+    (state(user) / "lock").write_bytes(label)  # who is killed leaves it
+    done = user.run("get", "prod", "--oneshot", "--for", "10m", "--timeout", "3s")
+    assert (done.returncode, refreshes(sandbox)) == (5, [])
+
+
+def test_no_refresh_takes_what_is_there(hourly: tuple[User, SandboxProcess]) -> None:
+    """A job that must not renew has the token that others have got, and sends nothing to find that out."""
+    user, sandbox = hourly
+    before = user.run("get", "sandbox", "--oneshot", "--no-refresh")
+    assert (before.returncode, before.stdout) == (5, "")
+    assert "there is no token for sandbox in hand" in before.stderr
+    token = user.run("get", "sandbox", "--oneshot").stdout
+    assert user.run("get", "sandbox", "--oneshot", "--no-refresh").stdout == token
+    header = user.run("header", "sandbox", "--oneshot", "--no-refresh")
+    assert header.stdout == f"Authorization: Bearer {token}"
+    with running(user):
+        assert user.run("get", "sandbox", "--no-refresh").stdout == token
+    assert [row["grant"] for row in sandbox.log() if row["generation"] == 4] == ["authorization_code", "password"]
+    assert user.run("get", "sandbox", "--no-refresh").returncode == 69
+
+
+def test_no_refresh_does_not_refresh(hourly: tuple[User, SandboxProcess]) -> None:
+    """What is due is left to others as long as the token lives, and then the error says what is the case."""
+    user, sandbox = hourly
+    token = user.run("get", "prod", "--oneshot").stdout
+    pass_by(user, AN_HOUR - WINDOW + 60)
+    assert user.run("get", "prod", "--oneshot", "--no-refresh").stdout == token
+    told = user.run("get", "prod", "--oneshot", "--no-refresh", "--for", "10m")
+    pass_by(user, WINDOW)
+    expired = user.run("get", "prod", "--oneshot", "--no-refresh")
+
+    assert (told.returncode, expired.returncode, refreshes(sandbox)) == (5, 5, [])
+    assert "cannot be promised for 10 min" in told.stderr
+    assert "is no longer good" in expired.stderr
+    assert "without --no-refresh" in expired.stderr
+
+
+def test_no_refresh_where_there_is_no_login_and_where_none_is_needed(user: User, sandbox: SandboxProcess) -> None:
+    """Without a login the mend is to log in. A personal access token is never renewed: it is read where it is kept."""
+    text = (
+        f'[profiles.prod]\nurl = "{sandbox.url}"\ngrant = "authorization_code"\nclient_id = "4"\nclient_secret = "x"\n'
+    )
+    own = f'[profiles.own]\nurl = "{sandbox.url}"\ngrant = "personal_access_token"\ntoken = "a-token-of-its-own"\n'
+    write_profiles(user, text + own)
+    done = user.run("get", "prod", "--oneshot", "--no-refresh")
+
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "pmcred login prod" in done.stderr
+    assert user.run("get", "own", "--oneshot", "--no-refresh").stdout == "a-token-of-its-own\n"
+    too_long = user.run("get", "prod", "--oneshot", "--no-refresh", "--for", "10000d")
+    assert too_long.returncode == 4
 
 
 # --- one process ------------------------------------------------------------------------------------------------------

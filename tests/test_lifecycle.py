@@ -368,6 +368,14 @@ def test_leases_survive_a_restart(written: float, after: float, expected: float)
     assert life.leased_until == NOW.boot + expected
 
 
+@pytest.mark.parametrize(("written", "expected"), [(0.0, 0.0), (NOW.boot + 20, NOW.boot + 20)])
+def test_leases_that_are_known_are_all_there_are(written: float, expected: float) -> None:
+    """Whoever left in good order wrote all of them down: the renewal waits for no other."""
+    life, _ = step(EMPTY4, l.Restored(PAIR, written, leases_known=True))
+
+    assert life.leased_until == expected
+
+
 def test_leases_of_a_token_of_doubtful_age_survive_a_restart() -> None:
     """A clock that is behind makes a token look expired; who was promised it is kept the promise all the same."""
     rebooted = replace(PAIR, issued=replace(PAIR.issued, boot_id="another", wall=NOW.wall + 3600))

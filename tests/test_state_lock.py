@@ -62,6 +62,19 @@ def test_the_label_says_who_holds_it_and_for_what(directory: Path) -> None:
     oneshot.release()
 
 
+def test_who_was_killed_has_not_left_in_order(directory: Path) -> None:
+    """Whoever takes the lock can tell whether all that the one before knew is on disk."""
+    first = StateLock.take(directory, SOCKET)
+    first.release()
+    second = StateLock.take(directory, None)
+    second.release()
+    label(directory)
+    third = StateLock.take(directory, SOCKET)
+    third.release()
+
+    assert [one.inherited_in_order for one in (first, second, third)] == [True, True, False]
+
+
 def test_the_lock_of_a_killed_process_is_free(directory: Path) -> None:
     """Killed, a process leaves its label, and it is nobody's lock any more."""
     script = """

@@ -46,6 +46,22 @@ async def test_a_code_is_exchanged_for_the_first_pair() -> None:
         assert (await ok(here, b"get browser\n"))["access_token"] == "c0de.9.veri.fier"
 
 
+async def test_a_get_that_causes_nothing() -> None:
+    """With refresh=no the token in hand is the answer, or an error that says so; and the server hears nothing of it."""
+    async with house() as here:
+        token = (await ok(here, b"get prod\n"))["access_token"]
+        assert (await ok(here, b"get prod refresh=no\n"))["access_token"] == token
+        here.world.clock.suspend(600)
+        requests = len(here.world.server.requests)
+        too_long = await error(here, b"get prod for=59m refresh=no timeout=5\n")
+        assert (await error(here, b"get prod for=59m refresh=never\n")).hint == "refresh=yes"
+
+        assert len(here.world.server.requests) == requests
+        assert (too_long.code, too_long.hint) == ("waiting", "pmcred get prod, without --no-refresh")
+        assert "59 min" in too_long.message
+        assert (await ok(here, b"get prod for=59m refresh=yes\n"))["access_token"] != token
+
+
 async def test_explain_is_yes_or_no() -> None:
     """What is asked for is never half understood."""
     async with house() as here:
