@@ -81,7 +81,7 @@ class Entry:
         """Say it in a line of the log."""
         what = " ".join([self.verb, *filter(None, (self.profile, self.fingerprint))])
         instead = f" instead of {self.rejected}" if self.rejected else ""
-        again = f", {self.count} times in {duration(self.last - self.first)}" if self.count > 1 else ""
+        again = f", {self.count} times in {duration(max(0.0, self.last - self.first))}" if self.count > 1 else ""
         return f"audit: {what}{instead}: {self.outcome}, asked by {_name(self.peer)}{again}"
 
 
