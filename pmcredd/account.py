@@ -10,21 +10,23 @@ from typing import TypeVar
 
 import trio
 
-from pmcredd import oauth, telling, transition
+from pmcredd import oauth, telling, transition, validity
 from pmcredd.bearer import Bearer, Stranger
 from pmcredd.clock import Clock
 from pmcredd.driver import Driver
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Priority
+from pmcredd.human_time import clock_time
 from pmcredd.life import Fault, Life, LoggedIn, Problem, Reason, Renewal, Retry, User
 from pmcredd.life import LoggedOut as Out
+from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import Grant, Profile
 from pmcredd.row import Row
 from pmcredd.rows import Rows
 from pmcredd.secret_sources import SecretUnavailable
 from pmcredd.store import Store, StoreProblem, identity
 from pmcredd.telling import Failure, HandOut, LoggedOut, Revoked, log
-from pmcredd.validity import Held
+from pmcredd.validity import Held, Moment
 from pmcredd.wire import Code
 from pmcredd.worker import Worker
 
@@ -263,7 +265,7 @@ class Accounts:
     async def _end(self, row: Row, before: Life, *, revoke_personal: bool) -> LoggedOut:
         """Have the tokens of an ended life revoked, and tell what became of them."""
         profile, living = row.profile, self._living(before)
-        left = telling.left_behind(before)
+        left = _left_behind(before)
 
         def told(revoked: Revoked, *said: str) -> LoggedOut:
             return LoggedOut(profile.name, revoked, "; ".join(said))
@@ -272,12 +274,12 @@ class Accounts:
             there = "there was no access token" if before.held is None else "its access token had ended already"
             return told(Revoked.NOTHING, there, *left)
         if profile.grant is Grant.PERSONAL_ACCESS_TOKEN and not revoke_personal:
-            return told(Revoked.KEPT, telling.personal_kept(profile))
+            return told(Revoked.KEPT, _personal_kept(profile))
         whys = [await self._driver.revoke(profile, each, proved=before.proved) for each in living]
         why = next((each for each in whys if each is not None), None)
         if why is None:
             return told(Revoked.REVOKED, "its access token is revoked on the server", *left)
-        return told(Revoked.NOT_REVOKED, telling.lives_on(living[0], why, self._clock.now()), *left)
+        return told(Revoked.NOT_REVOKED, _lives_on(living[0], why, self._clock.now()), *left)
 
 
 async def _whole(doing: Awaitable[T]) -> T:
@@ -292,3 +294,33 @@ def _alone(row: Row) -> trio.Lock:
     if row.one_login is None:
         row.one_login = trio.Lock()
     return row.one_login
+
+
+def _personal_kept(profile: Profile) -> str:
+    """Say that a logout has left a personal access token as it is."""
+    return (
+        "the personal access token is left as it is on the server, and is not read again before a login; "
+        f"to end it there, too: pmcred logout {profile.name} --revoke"
+    )
+
+
+def _lives_on(held: Held, why: str, now: Moment) -> str:
+    """Say that an access token could not be revoked, and until when it lives."""
+    end = validity.expires_at(held)
+    until = "" if end is None else f" until {clock_time(end, now.wall)}"
+    return f"its access token could not be revoked and lives on the server{until}: {why}"
+
+
+def _left_behind(before: Life) -> tuple[str, ...]:
+    """Say what a logout leaves on the server beside the access token: what no route of ProcessMaker ends."""
+    said = []
+    pairs = [held for held in (before.pending, before.held) if held is not None]
+    if any(held.token.refresh_token is not None for held in pairs):
+        said.append("its refresh token is forgotten here, but nothing ends it on the server before its time")
+    if before.held is not None and before.past and before.terms.rule in {Rule.ASK_ANEW, Rule.REFRESH_QUIETLY}:
+        said.append("a token that it has replaced may live on there to its end")
+    if before.renewal is Renewal.SENDING and before.pending is None:
+        said.append("a request for a token was under way: what it brings is revoked when it comes")
+    if before.renewal is Renewal.DOUBTFUL:
+        said.append("a renewal whose answer was lost may have left a token there that nobody has seen")
+    return tuple(said)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from pmcredd import validity
-from pmcredd.human_time import clock_time, duration
+from pmcredd.human_time import duration
 from pmcredd.life import Fault, Life, Problem, Reason, Renewal
 from pmcredd.life import User as User  # for those who speak of users, and know nothing of lives
 from pmcredd.processmaker import Renewal as Rule
@@ -163,36 +163,6 @@ def whose(user: User) -> str:
 def logged_out(profile: Profile) -> Problem:
     """Say why there is no token after a logout."""
     return Problem("somebody has logged out", f"pmcred login {profile.name}")
-
-
-def personal_kept(profile: Profile) -> str:
-    """Say that a logout has left a personal access token as it is."""
-    return (
-        "the personal access token is left as it is on the server, and is not read again before a login; "
-        f"to end it there, too: pmcred logout {profile.name} --revoke"
-    )
-
-
-def lives_on(held: Held, why: str, now: Moment) -> str:
-    """Say that an access token could not be revoked, and until when it lives."""
-    end = validity.expires_at(held)
-    until = "" if end is None else f" until {clock_time(end, now.wall)}"
-    return f"its access token could not be revoked and lives on the server{until}: {why}"
-
-
-def left_behind(before: Life) -> tuple[str, ...]:
-    """Say what a logout leaves on the server beside the access token: what no route of ProcessMaker ends."""
-    said = []
-    pairs = [held for held in (before.pending, before.held) if held is not None]
-    if any(held.token.refresh_token is not None for held in pairs):
-        said.append("its refresh token is forgotten here, but nothing ends it on the server before its time")
-    if before.held is not None and before.past and before.terms.rule in {Rule.ASK_ANEW, Rule.REFRESH_QUIETLY}:
-        said.append("a token that it has replaced may live on there to its end")
-    if before.renewal is Renewal.SENDING and before.pending is None:
-        said.append("a request for a token was under way: what it brings is revoked when it comes")
-    if before.renewal is Renewal.DOUBTFUL:
-        said.append("a renewal whose answer was lost may have left a token there that nobody has seen")
-    return tuple(said)
 
 
 def stranger(profile: Profile) -> Failure:
