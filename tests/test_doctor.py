@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,10 @@ from support.user import PMCRED, User
 
 import pmcredd
 from pmcredd import wire
+from pmcredd.cli.doctor import checkup, files
+from pmcredd.cli.doctor.files import Read, look_at_files, look_at_socket
+from pmcredd.cli.doctor.finding import Finding, Level
+from pmcredd.profiles import Config, Settings
 
 Row = Mapping[str, Any]
 
@@ -421,3 +426,63 @@ def test_a_secret_that_is_locked(user: User, shared: SandboxProcess, tmp_path: P
     assert "is empty" in told["password"]["sentence"]
     assert "No such file" in told["token"]["sentence"]
     assert "install -m 600" in told["token"]["mend"]
+
+
+# --- files that only a test can make ----------------------------------------------------------------------------------
+
+
+def look_here(tmp_path: Path) -> list[Finding]:
+    """Look at files in this process."""
+    environ = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path), "PMCRED_STATE_DIR": str(tmp_path / "state")}
+    return look_at_files(environ, Config(Settings(), {}), ())
+
+
+def test_a_disk_that_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token could not be saved: told before one is lost."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    monkeypatch.setattr(files, "_LITTLE", 2**62)
+    problem = look_here(tmp_path)[-1]
+    assert problem.level is Level.PROBLEM
+    assert "is full" in problem.sentence
+
+
+def test_a_state_directory_that_machines_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A warning: what keeps two processes apart on one machine may not keep two machines apart."""
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    device = state.stat().st_dev
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"36 35 {os.major(device)}:{os.minor(device)} / / rw - nfs4 server:/home rw\n")
+    monkeypatch.setattr(files, "_MOUNTS", mounts)
+    warning = look_here(tmp_path)[-1]
+    assert warning.level is Level.WARNING
+    assert "network file system (nfs4)" in warning.sentence
+    mounts.unlink()
+    assert look_here(tmp_path)[-1].level is Level.OK
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_files_of_somebody_else(tmp_path: Path) -> None:
+    """Directories, and a socket: whose they are is told."""
+    for place in ("pmcred", "state", "sockets"):
+        (tmp_path / place).mkdir(mode=0o700)
+        os.chown(tmp_path / place, 4711, -1)
+    config, state = look_here(tmp_path)
+    (socket,) = look_at_socket(tmp_path / "sockets" / "socket")
+    assert {config.level, state.level, socket.level} == {Level.PROBLEM}
+    assert "belongs to another user (uid 4711)" in config.sentence
+    assert config.mend == f"chown 0 {tmp_path / 'pmcred'}"
+    assert "not a directory of yours" in state.sentence
+    assert "uid 4711" in socket.sentence
+
+
+async def test_a_file_system_that_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is given up, and everything else is found all the same."""
+    monkeypatch.setattr(checkup, "_FILES_WITHIN", 0.1)
+    opened = threading.Event()
+    monkeypatch.setattr(checkup, "look_at_files", lambda *_: opened.wait(60))
+    nowhere = str(tmp_path / "none" / "socket")
+    found = await checkup.look({"HOME": str(tmp_path)}, Read((), Config(Settings(), {}), ()), nowhere, None)
+    opened.set()
+    assert [(each.area.kind, each.check) for each in found] == [("files", "state"), ("daemon", "socket")]
+    assert "findmnt" in found[0].mend

@@ -126,7 +126,7 @@ def test_every_socket_that_was_tried_is_named() -> None:
 STATUS = "Name:\tpmcredd\nUid:\t1000\t1000\t1000\t1000\nVmSwap:\t      12 kB\nNoNewPrivs:\t1\nSeccomp:\t2\n"
 LIMITS = "Limit               Soft Limit  Hard Limit  Units\nMax core file size  0           0           bytes\n"
 SERVED = "0::/user.slice/user-1000.slice/user@1000.service/app.slice/pmcredd.service\n"
-GOOD = Process(7, 1000, 0, no_new_privs=True, seccomp=2, core_limit="0", unit="pmcredd.service")
+GOOD = Process(7, 1000, open=False, no_new_privs=True, seccomp=2, core_limit="0", unit="pmcredd.service")
 BOTH = Units(
     Unit("pmcredd.socket", "loaded", "active", "enabled"), Unit("pmcredd.service", "loaded", "active", "enabled")
 )
@@ -134,11 +134,11 @@ BOTH = Units(
 
 def test_a_process_is_read_as_proc_shows_it() -> None:
     """The files are those of proc(5)."""
-    found = judge_host.parse_process(7, owner=0, status=STATUS, limits=LIMITS, cgroup=SERVED)
+    found = judge_host.parse_process(7, may_look=False, status=STATUS, limits=LIMITS, cgroup=SERVED)
     assert found == replace(GOOD, swapped=12)
-    assert judge_host.parse_process(7, owner=0, status="", limits="", cgroup="") is None
-    poor = judge_host.parse_process(7, owner=0, status="Uid:\t1 1 1 1", limits="", cgroup="")
-    assert poor == Process(7, 1, 0)
+    assert judge_host.parse_process(7, may_look=False, status="", limits="", cgroup="") is None
+    poor = judge_host.parse_process(7, may_look=False, status="Uid:\t1 1 1 1", limits="", cgroup="")
+    assert poor == Process(7, 1, open=False)
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,7 @@ def test_a_process_is_read_as_proc_shows_it() -> None:
     [
         (SERVED, "pmcredd.service"),
         ("12:cpu:/x.service\n1:name=systemd:/user.slice/user@1.service/pmcredd.service\n", "pmcredd.service"),
+        (f"1:name=systemd:/\n{SERVED}", "pmcredd.service"),
         ("0::/user.slice/user-1000.slice/session-2.scope\n", None),
         ("0::/\n", None),
         ("", None),
@@ -153,7 +154,7 @@ def test_a_process_is_read_as_proc_shows_it() -> None:
 )
 def test_the_unit_is_told_by_the_control_group(cgroup: str, unit: str | None) -> None:
     """With the unified hierarchy and with the old ones."""
-    found = judge_host.parse_process(7, owner=0, status=STATUS, limits="", cgroup=cgroup)
+    found = judge_host.parse_process(7, may_look=False, status=STATUS, limits="", cgroup=cgroup)
     assert found is not None
     assert found.unit == unit
 
@@ -162,9 +163,8 @@ def test_the_unit_is_told_by_the_control_group(cgroup: str, unit: str | None) ->
     ("process", "level", "words"),
     [
         (GOOD, OK, "closed to other programs, no core file"),
-        (replace(GOOD, owner=65534), OK, "closed"),  # root, as a user namespace shows it
-        (replace(GOOD, owner=1000), PROBLEM, "dumpable"),
-        (replace(GOOD, uid=0, owner=0), OK, "no core file"),
+        (replace(GOOD, open=True), PROBLEM, "dumpable"),
+        (replace(GOOD, uid=0, open=True), OK, "no core file"),
         (replace(GOOD, core_limit="unlimited"), WARNING, "core file with tokens in it (limit unlimited)"),
         (replace(GOOD, core_limit=None), OK, ""),
         (replace(GOOD, swapped=12), WARNING, "12 KiB"),

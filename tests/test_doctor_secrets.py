@@ -1,6 +1,8 @@
 """pmcred doctor's look at secrets: read as the daemon would, asking nobody."""
 
+import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -174,15 +176,46 @@ async def test_a_keyring_that_was_never_made() -> None:
     assert found.level is PROBLEM
 
 
-async def test_no_keyring_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a bus, with another kind of keyring that might ask, and without the package."""
-    environ = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+@needs_keyring
+async def test_a_keyring_that_hangs(session: Desktop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs the limit, and is a warning: the daemon waits longer."""
+    monkeypatch.setattr(module, "LIMIT", 1.0)
+    keeper = session.keyring_pid()
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        found = await judge(ENTRY, Where(session.environ))
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    assert found.level is WARNING
+    assert "unlock" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("backend", "level", "words"),
+    [
+        ("", PROBLEM, "without a session bus"),
+        ("keyring.backends.null.Keyring", OK, "not read here, as it might ask somebody"),
+        ("keyring.backends.SecretService.Keyring", PROBLEM, "failed to give its entry"),
+    ],
+)
+async def test_no_keyring_at_all(tmp_path: Path, backend: str, level: Level, words: str) -> None:
+    """Without a bus; with another kind of keyring, of which nobody knows whether it asks; with one that fails."""
+    environ = {name: value for name, value in os.environ.items() if name.startswith("COV")}
+    environ |= {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    if backend:
+        environ["PYTHON_KEYRING_BACKEND"] = backend
     found = await judge(ENTRY, Where(environ))
+    assert found.level is level
+    assert words in found.sentence
+
+
+async def test_no_program_to_ask_the_keyring(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The package is not installed, and our own Python is gone after an upgrade."""
+    (tmp_path / "keyring.py").write_text("raise ModuleNotFoundError('gone', name='keyring')")
+    environ = {name: value for name, value in os.environ.items() if name.startswith("COV")}
+    where = Where({**environ, "HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)})
+    found = await judge(ENTRY, where)
     assert found.level is PROBLEM
-    assert "without a session bus" in found.sentence
-    other = {"PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring"}
-    found = await judge(ENTRY, Where(environ | other))
-    assert found.level is OK
-    assert "not read here, as it might ask somebody" in found.sentence
+    assert "the Python package keyring is not installed" in found.sentence
     monkeypatch.setattr(sys, "executable", str(tmp_path / "gone"))
-    assert (await judge(ENTRY, Where(environ))).level is PROBLEM
+    assert (await judge(ENTRY, where)).level is PROBLEM

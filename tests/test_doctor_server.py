@@ -2,9 +2,11 @@
 
 import json
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
@@ -16,9 +18,11 @@ from support.hostile import Behaviour, Conversation, close_after_reading, hang, 
 from support.hostile import hostile as serving
 
 from pmcredd import wire
+from pmcredd.cli.doctor import daemon
 from pmcredd.cli.doctor.checkup import look
 from pmcredd.cli.doctor.files import Read
 from pmcredd.cli.doctor.finding import Finding, Level
+from pmcredd.cli.doctor.judge_daemon import Answers, NoAnswer
 from pmcredd.cli.doctor.server import look_at_server, servers
 from pmcredd.cli.doctor.token import look_at_token
 from pmcredd.profiles import Config, Grant, Profile, Settings
@@ -40,7 +44,7 @@ def profile_for(url: str, *, timeout: float = 20.0) -> Profile:
 
 async def processmaker(talk: Conversation) -> None:
     """Refuse what names no grant, as ProcessMaker 4 does."""
-    date = NOW.strftime("Date: %a, %d %b %Y %H:%M:%S GMT\r\n").encode()
+    date = f"Date: {formatdate(usegmt=True)}\r\n".encode()
     await talk.answer(REFUSAL, status="400 Bad Request", headers=date)
 
 
@@ -131,6 +135,14 @@ async def test_a_ca_file_that_is_none(tmp_path: Path) -> None:
         assert server.requests == []
     assert "gone.pem cannot be used" in tls.sentence
     assert "pmcred profile edit prod" in tls.mend
+
+
+async def test_a_port_where_nobody_listens() -> None:
+    """Nobody listens: that is said of the server, before any certificate."""
+    found = await look_at_server(Upstream(), profile_for("https://127.0.0.1:9"))
+    (tls,) = found.findings
+    assert (tls.check, tls.level) == ("tls", Level.PROBLEM)
+    assert "nothing listens there" in tls.sentence
 
 
 # --- servers that do not behave ---------------------------------------------------------------------------------------
@@ -304,12 +316,12 @@ async def test_a_token_goes_to_its_own_server_alone(tmp_path: Path) -> None:
     socket = tmp_path / "run" / "socket"
     async with serving(api("200 OK")) as server:
         profile = profile_for(server.url)
-        for daemon in (
+        for each in (
             holder(socket, server.url, ""),
             holder(socket, server.url, "abc", expires_at="5"),
             holder(socket, "https://old.example", "abc"),
         ):
-            with daemon:
+            with each:
                 assert await look_at_token(Upstream(), profile, socket) == []
         assert await look_at_token(Upstream(), profile, socket) == []
         assert server.requests == []
@@ -322,3 +334,51 @@ async def test_an_api_that_breaks_off(tmp_path: Path) -> None:
             (found,) = await look_at_token(Upstream(), profile_for(server.url), tmp_path / "run" / "socket")
     assert found.level is Level.PROBLEM
     assert "closed the connection" in found.sentence
+
+
+@pytest.mark.parametrize("said", [b"", b"ok *\n", b"error no-such-profile\nmessage=gone\n\n"])
+async def test_a_daemon_that_does_not_tell_the_token(
+    said: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It hangs up, begins and falls silent, or has lost the profile: then there is no token to look at."""
+    monkeypatch.setattr(daemon, "_LIMIT", 0.5)
+    path = tmp_path / "run" / "socket"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    with FakeDaemon(path, lambda _: said):
+        assert await daemon.token_in_hand(path, "prod") is None
+
+
+async def test_a_daemon_that_hangs_costs_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the request and never answers: told as that, and nothing more is asked."""
+    monkeypatch.setattr(daemon, "_LIMIT", 0.2)
+    path = tmp_path / "run" / "socket"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    released = threading.Event()
+
+    def answer(_: bytes) -> bytes:
+        released.wait(60)
+        return b""
+
+    with FakeDaemon(path, answer) as silent:
+        found = await daemon.ask_daemon({}, str(path), None)
+        released.set()
+    assert silent.requests == [b"hello"]
+    assert isinstance(found, NoAnswer)
+    assert "has not answered within 0.2 s" in found.said
+
+
+async def test_a_profile_that_the_daemon_has_not_got(tmp_path: Path) -> None:
+    """It is one without a state; a daemon that fails to tell the states is not answering as it should."""
+    path = tmp_path / "run" / "socket"
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    code = wire.Code.NO_SUCH_PROFILE
+
+    def answer(line: bytes) -> bytes:
+        return wire.format_ok([{"version": "1"}], many=False) if line == b"hello" else wire.format_error(code, "no")
+
+    with FakeDaemon(path, answer):
+        found = await daemon.ask_daemon({}, str(path), "prod")
+        assert isinstance(found, Answers)
+        assert found.states == {}
+        code = wire.Code.INTERNAL
+        assert isinstance(await daemon.ask_daemon({}, str(path), "prod"), NoAnswer)

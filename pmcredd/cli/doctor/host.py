@@ -21,16 +21,24 @@ def read_process(pid: str) -> Process | None:
         return None
     place = Path("/proc", pid)
     try:
-        owner = place.stat().st_uid
         status, limits, cgroup = (
             (place / name).read_text(encoding="utf-8", errors="replace") for name in ("status", "limits", "cgroup")
         )
         command = (place / "cmdline").read_bytes()
     except OSError:
         return None
-    process = parse_process(int(pid), owner=owner, status=status, limits=limits, cgroup=cgroup)
+    process = parse_process(int(pid), may_look=_may_look(place), status=status, limits=limits, cgroup=cgroup)
     # The number may be of another PID namespace: what it means here is another process.
     return process if process is not None and process.uid == os.geteuid() and b"pmcred" in command else None
+
+
+def _may_look(place: Path) -> bool:
+    """Tell whether we may look into a process: the kernel asks the same for its memory and its environment."""
+    try:
+        os.readlink(place / "exe")
+    except OSError:
+        return False
+    return True
 
 
 async def ask_manager(environ: Mapping[str, str]) -> Units | None:

@@ -13,12 +13,12 @@ _FILTERED = 2  # Seccomp: in proc_pid_status(5)
 class Process:
     """A process as /proc shows it: what could not be read is None.
 
-    `owner` is the uid to which its /proc directory belongs: the process's own unless it is not dumpable.
+    `open` tells that we may look into it, as every program of the same user may unless it is not dumpable.
     """
 
     pid: int
     uid: int
-    owner: int
+    open: bool
     no_new_privs: bool | None = None
     seccomp: int | None = None
     core_limit: str | None = None
@@ -74,7 +74,7 @@ def parse_units(text: str) -> dict[str, Unit]:
     return found
 
 
-def parse_process(pid: int, *, owner: int, status: str, limits: str, cgroup: str) -> Process | None:
+def parse_process(pid: int, *, may_look: bool, status: str, limits: str, cgroup: str) -> Process | None:
     """Read a process's /proc files: proc_pid_status(5), proc_pid_limits(5), proc_pid_cgroup(5)."""
     told = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
     uids = told.get("Uid", "").split()
@@ -84,7 +84,7 @@ def parse_process(pid: int, *, owner: int, status: str, limits: str, cgroup: str
     return Process(
         pid,
         uid=int(uids[0]),
-        owner=owner,
+        open=may_look,
         no_new_privs=None if "NoNewPrivs" not in told else told["NoNewPrivs"].strip() == "1",
         seccomp=_number(told.get("Seccomp")),
         core_limit=core[1] if core else None,
@@ -101,16 +101,16 @@ def _service(cgroup: str) -> str | None:
     """Give the service that a control group belongs to, in the unified hierarchy or in systemd's own."""
     for line in cgroup.splitlines():
         _, controllers, path = [*line.split(":", 2), "", ""][:3]
-        if controllers in {"", "name=systemd"}:
-            last = path.rpartition("/")[2]
-            return last if last.endswith(".service") else None
+        last = path.rpartition("/")[2]
+        if controllers in {"", "name=systemd"} and last.endswith(".service"):
+            return last
     return None
 
 
 def hardening(process: Process) -> list[Finding]:
     """Judge what protects the daemon's memory, as it is measured."""
     found = []
-    if process.uid != 0 and process.owner == process.uid:
+    if process.uid != 0 and process.open:
         found.append(
             DAEMON.problem(
                 "memory", "every program of yours can read the daemon's memory: it is dumpable", "pmcred stop"
@@ -129,7 +129,7 @@ def hardening(process: Process) -> list[Finding]:
         )
     if found:
         return found
-    # To root nobody's directory in /proc tells anything.
+    # Root may look into everything, so what root sees tells nothing.
     closed = "" if process.uid == 0 else "closed to other programs, "
     return [DAEMON.ok("memory", f"{closed}no core file, nothing of it swapped out")]
 

@@ -4,6 +4,7 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import assert_never
 
 import trio
 
@@ -97,6 +98,8 @@ async def judge(source: SecretSource, where: Where) -> Judgement:
             return await _read(source, environ, told, limit=source.timeout, withhold=where.withhold)
         case KeyringSecret():
             return await _keyring(source, where)
+        case _:
+            assert_never(source)
 
 
 async def _read(
