@@ -165,6 +165,7 @@ class Verbs:
         else:
             left = await self._keeper.logout(target, revoke_personal=_yes(request, "revoke"))
         self._audit.note(peer, request.verb, left.profile, fingerprint=before.fingerprint)
+        self._formatted.pop(left.profile, None)  # the bytes of its token go too
         return {"profile": left.profile, "revoked": left.revoked.value, "message": left.sentence}
 
     def _explained(self, state: Status) -> Mapping[str, str]:

@@ -124,7 +124,8 @@ def test_no_token_is_refused_over_many_renewals(tmp_path: Path, run: Run) -> Non
 def browser_user(tmp_path: Path, server: ForeignServer) -> User:
     """Give a user with a profile that logs in at the server with a browser."""
     user = user_at(tmp_path)
-    write_profiles(user, tomli_w.dumps({"profiles": {"ada": profile(server, "authorization_code")}}))
+    ada = profile(server, "authorization_code", authorize_path=AUTHORIZE_PATH)
+    write_profiles(user, tomli_w.dumps({"profiles": {"ada": ada}}))
     return user
 
 
@@ -155,7 +156,6 @@ def profile(server: ForeignServer, grant: str, **more: str) -> dict[str, str]:
     return {
         "url": server.url,
         "token_path": TOKEN_PATH,
-        "authorize_path": AUTHORIZE_PATH,
         "grant": grant,
         "client_id": CLIENT_ID,
         "client_secret": CLIENT_SECRET,

@@ -38,6 +38,7 @@ COLOURS = {
     "waiting": YELLOW,
     "doubtful": YELLOW,
     "needs-login": RED,
+    "logged-out": YELLOW,
     "stopped": RED,
 }
 _TROUBLED = frozenset({"waiting", "doubtful", "needs-login", "stopped"})
@@ -47,7 +48,7 @@ _COUNTS = frozenset({"generation", "pid", "rejections", "failures", "outage_now"
 _NUMBERS = _TIMES | _EXPLAINED_TIMES | _COUNTS
 
 _NEEDS_LOGIN, _NOT_VALID = 4, 5  # exit statuses
-_FOR_A_PERSON = frozenset({"needs-login", "bad-credentials"})  # reasons: what `get` calls needs-login
+_FOR_A_PERSON = frozenset({"needs-login", "logged-out", "bad-credentials"})  # reasons: what `get` calls needs-login
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
