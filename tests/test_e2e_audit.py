@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.daemon import Daemon, running, user_at, write_profiles
+from support.pat import a_pat, link_commands
 from support.pseudo_terminal import PseudoTerminal
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import PMCRED, User
@@ -139,3 +140,26 @@ def test_another_user_is_in_the_log(user: User, daemon: Daemon) -> None:
     directory.chmod(0o700)
     assert brief(told(user), "verb", "uid", "outcome", "parent_pid") == [("connect", 65534, "forbidden", os.getpid())]
     assert "WARNING audit: connect: forbidden, asked by " in daemon.logged()
+
+
+JOB = """
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'pmcred get sandbox >token'
+WorkingDirectory=%h
+"""
+
+
+def test_the_unit_that_asked_is_found(tmp_path: Path, sandbox: SandboxProcess) -> None:
+    """Under a real user manager, and by the daemon inside its hardening: unit, program, file and parent."""
+    with a_pat(link_commands(tmp_path), sandbox) as pat:
+        pat.manager.systemctl("start", "pmcredd.socket")
+        pat.manager.write_unit("nightly-export.service", JOB)
+        pat.manager.systemctl("start", "nightly-export.service")
+        (asked,) = map(json.loads, pat.pmcred("log", "--json").stdout.splitlines())
+        written = pat.manager.logged()
+    assert (asked["verb"], asked["profile"], asked["outcome"]) == ("get", "sandbox", "ok")
+    assert (asked["unit"], asked["uid"]) == ("nightly-export.service", 1000)
+    assert asked["program"].startswith("python")
+    assert "python" in os.path.basename(asked["exe"])
+    assert f"{asked['parent']}[{asked['parent_pid']}] (nightly-export.service)" in written
