@@ -3,15 +3,17 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import trio
 
-from pmcredd import config_files, listening, paths, process, reminding, server, systemd, wire
+from pmcredd import bridge, config_files, listening, paths, process, reminding, server, systemd, wire
 from pmcredd.announcing import Announcing
 from pmcredd.audit import Audit
 from pmcredd.engine import Engine, open_engine, state_directory
@@ -46,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run `pmcredd`; gives its exit status."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     manager = systemd.take_over(os.environ)
+    manager = replace(manager, sockets=listening.tell_apart(manager.sockets))
     environ = dict(os.environ)
     check, verbose, take_over = False, False, False
     if words:  # the parser costs a tenth of the whole start, and a service gives no options
@@ -147,7 +150,7 @@ def _under_journald() -> bool:
 
 async def _run(config: Config, environ: Mapping[str, str], manager: systemd.Manager, *, take_over: bool) -> None:
     try:
-        inherited = _inherited(manager)
+        inherited, second = _inherited(manager, listening.SOCKET_UNIT), _inherited(manager, listening.CREDENTIALS)
         socket_path = _socket_path(environ) if inherited is None else listening.inherited_path(inherited)
         directory = state_directory(config, environ)
         lock = await _take_lock(directory, socket_path, take_over=take_over)
@@ -157,10 +160,11 @@ async def _run(config: Config, environ: Mapping[str, str], manager: systemd.Mana
                     listener = listening.open_listener(socket_path)
                 else:
                     listener = listening.inherit_listener(inherited)
+                credentials = _listen_for_units(listener.path, second)
                 events = Events(
                     engine.keeper, engine.driver, engine.clock, environ=environ, socket=os.fspath(listener.path)
                 )
-                await _keep_and_serve(engine, listener, lock, manager, events)
+                await _keep_and_serve(engine, listener, credentials, lock, manager, events)
         finally:
             lock.release()
     except (StateProblem, StoreProblem, listening.SocketProblem) as problem:
@@ -184,9 +188,20 @@ async def _take_lock(directory: Path, socket_path: Path, *, take_over: bool) -> 
             await patience.wait(busy)
 
 
-def _inherited(manager: systemd.Manager) -> int | None:
+def _listen_for_units(beside: Path, inherited: int | None) -> listening.Listener | None:
+    """Open the socket where units get credentials; without it clients are served all the same."""
+    if inherited is not None:
+        return listening.inherit_listener(inherited)
     try:
-        return manager.socket(listening.SOCKET_UNIT)
+        return listening.open_listener(beside.with_name(listening.CREDENTIALS))
+    except listening.SocketProblem as problem:
+        log.warning("units get no credentials: %s; try: %s", problem.message, problem.hint)
+        return None
+
+
+def _inherited(manager: systemd.Manager, name: str) -> int | None:
+    try:
+        return manager.socket(name)
     except ValueError as several:
         raise CannotStart(f"{several}, and one is needed", f"systemctl --user edit {listening.SOCKET_UNIT}") from None
 
@@ -195,25 +210,40 @@ def _turn_away(manager: systemd.Manager, code: wire.Code, message: str, hint: st
     for name, descriptor in manager.sockets:
         if name == listening.SOCKET_UNIT:
             listening.turn_away(descriptor, wire.format_error(code, message, hint))
+    waiting = [*manager.kept(listening.CREDENTIALS), *manager.kept(bridge.STORED)]
+    bridge.turn_away([socket.socket(fileno=os.dup(descriptor)) for descriptor in waiting], message)
 
 
 async def _keep_and_serve(
-    engine: Engine, listener: listening.Listener, lock: StateLock, manager: systemd.Manager, events: Events
+    engine: Engine,
+    listener: listening.Listener,
+    credentials: listening.Listener | None,
+    lock: StateLock,
+    manager: systemd.Manager,
+    events: Events,
 ) -> None:
     """Keep the tokens, and answer until we are told to stop. Requests under way are finished after the last answer."""
     async with trio.open_nursery() as nursery:
         try:
             await nursery.start(events.run)
             await nursery.start(engine.keeper.run)
-            await _serve(engine, listener, manager, events)
+            await _serve(engine, listener, credentials, manager, events)
         finally:
             # Before the rest is finished: nobody is to wait at a door that stays shut.
             listening.close_listener(listener)
+            if credentials is not None:
+                listening.close_listener(credentials)
             lock.leaving()
             nursery.cancel_scope.cancel()
 
 
-async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.Manager, events: Events) -> None:
+async def _serve(
+    engine: Engine,
+    listener: listening.Listener,
+    credentials: listening.Listener | None,
+    manager: systemd.Manager,
+    events: Events,
+) -> None:
     keeper, stop = engine.keeper, trio.Event()
     announcing = Announcing(manager, keeper, engine.driver)
     watching = Watching(keeper, engine.driver, engine.clock)
@@ -228,6 +258,9 @@ async def _serve(engine: Engine, listener: listening.Listener, manager: systemd.
         serving = trio.socket.from_stdlib_socket(listener.socket)
         answering = partial(server.serve, ready=verbs.ready, uid=os.geteuid(), refused=audit.refused)
         await nursery.start(answering, serving, verbs.answer)
+        answering_units = bridge.Bridge(keeper, audit, uid=os.geteuid(), store=manager.keep).serve
+        stored = [socket.socket(fileno=descriptor) for descriptor in manager.kept(bridge.STORED)]
+        await nursery.start(answering_units, None if credentials is None else credentials.socket, stored)
         manager.ready(announcing.line())  # no server of a profile was asked for anything yet: a boot waits for none
         nursery.start_soon(announcing.run)
         count = len(keeper.profiles())

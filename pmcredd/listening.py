@@ -9,10 +9,12 @@ import os
 import socket
 import stat
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-SOCKET_UNIT = "pmcredd.socket"  # FileDescriptorName= of the socket that is handed over
+SOCKET_UNIT = "pmcredd.socket"  # FileDescriptorName= of the sockets that are handed over
+CREDENTIALS = "credentials"  # the last part of the path of the second one, at which units get theirs
 _MEND_UNIT = f"systemctl --user edit {SOCKET_UNIT}, then: systemctl --user restart {SOCKET_UNIT}"
 _CREDENTIALS = struct.Struct("@iII")  # struct ucred of unix(7): pid, uid, gid
 _HEARING_SECONDS = 1.0  # for a client to say what it wants, before it is turned away
@@ -70,6 +72,20 @@ def open_listener(path: Path) -> Listener:
             raise SocketProblem(f"cannot listen on {path}: {why}", "set PMCRED_SOCKET to another path") from None
         undo.pop_all()
         return Listener(listening, path, lock, (made.st_dev, made.st_ino))
+
+
+def tell_apart(sockets: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+    """Name the second socket of our unit CREDENTIALS: all sockets of one unit have the same name, but not one path."""
+    return tuple((CREDENTIALS if name == SOCKET_UNIT and _is_second(fd) else name, fd) for name, fd in sockets)
+
+
+def _is_second(descriptor: int) -> bool:
+    try:
+        with socket.socket(fileno=os.dup(descriptor)) as found:
+            path = found.getsockname()
+    except OSError:
+        return False  # it is no socket: whoever takes it for one will say so
+    return isinstance(path, str) and path.rpartition("/")[2] == CREDENTIALS
 
 
 def inherited_path(descriptor: int) -> Path:

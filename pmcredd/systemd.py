@@ -3,7 +3,7 @@
 import os
 import socket
 import time
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Manager:
         Raises:
             ValueError: there are several.
         """
-        found = [descriptor for each, descriptor in self.sockets if each == name]
+        found = self.kept(name)
         if len(found) > 1:
             raise ValueError(f"systemd handed over {len(found)} sockets named {name}")
         return found[0] if found else None
@@ -63,14 +63,25 @@ class Manager:
         """Give the watchdog its sign of life."""
         self._tell("WATCHDOG=1")
 
-    def _tell(self, *lines: str) -> None:
+    def keep(self, name: str, descriptor: int) -> None:
+        """Have the manager hold a connection too (FileDescriptorStoreMax= in the unit): our death does not end it.
+
+        The next daemon that the manager starts for this one finds it among `sockets`, under this name.
+        """
+        self._tell("FDSTORE=1", f"FDNAME={name}", passing=[descriptor])
+
+    def kept(self, name: str) -> list[int]:
+        """Give the descriptors of this name, however many there are; whoever takes them closes them."""
+        return [descriptor for each, descriptor in self.sockets if each == name]
+
+    def _tell(self, *lines: str, passing: Sequence[int] = ()) -> None:
         if self.address is None:
             return
         # A manager that cannot be told is no reason to end: whoever asks for a token still gets it.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as way:
             way.settimeout(_PATIENCE)
             way.connect(self.address)
-            way.send("\n".join(lines).encode())
+            socket.send_fds(way, ["\n".join(lines).encode()], passing)
 
 
 def take_over(environ: MutableMapping[str, str]) -> Manager:

@@ -6,22 +6,18 @@ import shutil
 import socket
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from support.pass_store import PASSPHRASE, needs_pass, pass_store
+from support.pat import UNITS, Pat, a_pat, link_commands
 from support.sandbox import SandboxProcess, sandbox_process
-from support.user_manager import HOME, INSTALLED, ROOT, RUNTIME, UserManager, user_manager
+from support.user_manager import HOME, INSTALLED, ROOT, RUNTIME, user_manager
 
-UNITS = ROOT / "contrib" / "systemd"
-COMMANDS = ("pmcredd", "pmcred", "pmcred-cli")
 UNREACHABLE = """
 [profiles.slow]
 url = "http://127.0.0.1:{port}"
@@ -31,38 +27,6 @@ client_secret = "x"
 username = "x"
 password = "x"
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Pat:
-    """A user whose daemon is a service."""
-
-    manager: UserManager
-
-    @property
-    def profiles(self) -> Path:
-        """Give the file of the profiles, as it is seen from here."""
-        return self.manager.home / ".config" / "pmcred" / "profiles.toml"
-
-    def write_profiles(self, text: str) -> None:
-        """Write the profiles."""
-        self.profiles.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.profiles.touch(mode=0o600)
-        self.profiles.write_text(text)
-
-    def pmcred(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        """Run pmcred."""
-        return self.manager.run("pmcred", *words)
-
-    def token(self) -> str:
-        """Get a token, which has to be there."""
-        done = self.pmcred("get", "sandbox")
-        assert done.returncode == 0, done.stderr + self.manager.logged()
-        return done.stdout.strip()
-
-    def main_pid(self) -> str:
-        """Give the daemon's process id, inside."""
-        return self.manager.show("pmcredd.service", "MainPID")
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +39,7 @@ def sandbox() -> Iterator[SandboxProcess]:
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The commands, where a package would put them."""
-    directory = tmp_path_factory.mktemp("bin")
-    for name in COMMANDS:
-        (directory / name).symlink_to(Path(sysconfig.get_path("scripts"), name))
-    return directory
-
-
-@contextmanager
-def a_pat(commands: Path, sandbox: SandboxProcess, home: Path | None = None) -> Iterator[Pat]:
-    """Boot a user with the units as they are shipped."""
-    with user_manager(commands=commands, home=home) as manager:
-        pat = Pat(manager)
-        pat.write_profiles(sandbox.profiles_toml())
-        manager.units.mkdir(parents=True, exist_ok=True)
-        for name in ("pmcredd.service", "pmcredd.socket"):
-            shutil.copy(UNITS / name, manager.units)
-        manager.systemctl("daemon-reload")
-        yield pat
+    return link_commands(tmp_path_factory.mktemp("bin"))
 
 
 @pytest.fixture

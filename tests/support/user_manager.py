@@ -202,6 +202,8 @@ def user_manager(*, commands: Path | None = None, home: Path | None = None) -> I
                 pass
         except TimeoutError:
             pytest.fail(f"systemd --user did not boot:\n{log.read_text()}")
+        finally:
+            ready.close()  # nobody reads it any more: a manager with more to tell would wait for that, and do nothing
         children = Path(f"/proc/{booting.pid}/task/{booting.pid}/children").read_text().split()
         yield UserManager(home, log, int(children[0]))
 
