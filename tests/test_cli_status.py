@@ -2,17 +2,20 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from support.fake_daemon import FakeDaemon
 from support.user import User
 
+import pmcredd
 from pmcredd import wire
-from pmcredd.cli import main
+from pmcredd.cli import main, restart
+from pmcredd.cli.doctor.judge_host import Process
 
 NOW = 1_800_000_000
-HELLO = {"version": "0.1.0", "protocol": "1", "pid": "4711", "started": str(NOW - 60)}
+HELLO = {"version": pmcredd.__version__, "protocol": "1", "pid": "4711", "started": str(NOW - 60)}
 LIVE = {
     "profile": "prod",
     "url": "https://acme.processmaker.net",
@@ -159,13 +162,38 @@ def test_without_profiles_it_says_how_to_make_one(user: User, capsys: pytest.Cap
     assert capsys.readouterr().out == "No profiles yet. To make one: pmcred init\n"
 
 
+@pytest.mark.parametrize("words", [[], ["--explain"]])
+def test_a_daemon_of_another_version_is_named_above_the_table(
+    user: User, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """As after an upgrade: both versions, and the command that ends it; what it says of itself stays harmless."""
+    with daemon(user, LIVE, version="0.0.9\x1b"):
+        assert main(["status", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == [
+        f"The daemon that answers is pmcredd 0.0.9?; {pmcredd.__version__} is installed here.",
+        "    It keeps the tokens as before.  try: pmcred stop, then start pmcredd again",
+        "",
+    ]
+    assert "prod" in lines[3 if words else 4]
+
+
+def test_a_service_is_restarted_by_its_manager() -> None:
+    """Whatever its unit is called, if it is ours: a daemon started in another service's shell is not."""
+    at = Process(pid=1, uid=0, open=False, unit="pmcredd@work.service")
+    assert restart.command(at) == "systemctl --user restart pmcredd@work.service"
+    for other in (None, replace(at, unit=None), replace(at, unit="session.service")):
+        assert restart.command(other) == "pmcred stop, then start pmcredd again"
+
+
 def test_programs_get_json_with_a_version(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """Times are numbers, and nothing is left out or made up."""
     with daemon(user, STOPPED):
         assert main(["status", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "version": 1,
-        "daemon": {"version": "0.1.0", "protocol": "1", "pid": 4711, "started": NOW - 60},
+        "client": {"version": pmcredd.__version__},
+        "daemon": {"version": pmcredd.__version__, "protocol": "1", "pid": 4711, "started": NOW - 60},
         "profiles": [STOPPED | {"generation": 3, "expires_at": NOW - 120}],
     }
 

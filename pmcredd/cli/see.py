@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import pmcredd
 from pmcredd.cli import ask
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.terminal import (
@@ -116,7 +117,8 @@ def _explained(blocks: Sequence[Block], note: "_Note") -> list[str]:
 def _as_json(daemon: Block, blocks: Sequence[Block]) -> str:
     import json  # here: people do not pay for it
 
-    answer = {"version": 1, "daemon": typed(daemon), "profiles": [typed(block) for block in blocks]}
+    client = {"version": pmcredd.__version__}
+    answer = {"version": 1, "client": client, "daemon": typed(daemon), "profiles": [typed(block) for block in blocks]}
     return json.dumps(answer, indent=2)
 
 
@@ -157,7 +159,7 @@ def _lines(daemon: Block, blocks: Sequence[Block], note: "_Note", *, now: float)
 
 
 def _own_problems(daemon: Block, blocks: Sequence[Block], note: "_Note") -> list[str]:
-    lines = []
+    lines = _older_or_newer(daemon, note)
     if problem := daemon.get("config_problem"):
         lines += note("The profiles were changed and have mistakes:", RED)
         for one in problem.splitlines():
@@ -172,6 +174,20 @@ def _own_problems(daemon: Block, blocks: Sequence[Block], note: "_Note") -> list
             )
             lines += note("    Saving is tried again by itself; make room in the state directory.")
     return [*lines, ""] if lines else []
+
+
+def _older_or_newer(daemon: Block, note: "_Note") -> list[str]:
+    """Say that the daemon is of another version than this command, as after an upgrade; empty if it is not."""
+    if (runs := daemon.get("version", "?")) == pmcredd.__version__:
+        return []
+    from pmcredd.cli import restart  # here: hardly ever needed, and costs trio's import
+    from pmcredd.cli.doctor.host import read_process
+
+    anew = restart.command(read_process(daemon.get("pid", "")))
+    return [
+        *note(f"The daemon that answers is pmcredd {runs}; {pmcredd.__version__} is installed here.", YELLOW),
+        *note(f"    It keeps the tokens as before.  try: {anew}"),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
