@@ -541,6 +541,33 @@ async def test_a_full_disk_loses_no_token(
     assert "the new token is not saved" in caplog.text or not caplog.records
 
 
+async def test_what_could_not_be_saved_is_saved_at_the_end(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """The disk has room again just before the daemon leaves: the token is saved on the way out."""
+    async with keeping(tmp_path, PROD) as world:
+        save = world.store.save
+
+        def full(*_: object, **__: object) -> None:
+            raise StoreProblem("the disk is full", "df -h")
+
+        world.store.save = full  # type: ignore[method-assign]
+        assert await world.get() == "token-1"
+        world.store.save = save  # type: ignore[method-assign]
+    async with keeping(tmp_path, PROD) as world:
+        assert await world.get() == "token-1"
+        assert world.server.requests == []
+
+
+async def test_a_pause_that_the_server_names_is_kept(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Maintenance with a Retry-After: no try comes before it is over, and one comes soon after."""
+    busy = httpx.Response(503, headers={"Retry-After": "600"}, json={"message": "Service Unavailable"})
+    async with keeping(tmp_path, PROD, server=Server(script=[busy])) as world:
+        await trio.sleep(599)
+        assert len(world.server.requests) == 1
+        await trio.sleep(2)
+        assert len(world.server.requests) == 2
+        assert await world.get() == "token-2"
+
+
 async def test_a_try_that_cannot_be_committed_is_not_made(autojump_clock: MockClock, tmp_path: Path) -> None:
     """With an unwritable store no password goes out: a crash could hide the try and cost the account."""
     async with keeping(tmp_path, PROD) as world:

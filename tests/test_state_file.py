@@ -14,6 +14,7 @@ from pmcredd.store import Account, Store, StoreProblem, identity
 from pmcredd.telling import User
 
 PROD = profile("prod")
+SETTINGS = {"journal_mode": "wal", "synchronous": 2, "secure_delete": 1}  # 2: FULL
 
 
 @pytest.fixture
@@ -53,6 +54,14 @@ def test_a_link_in_its_place_is_refused(path: Path, tmp_path: Path) -> None:
 
     with pytest.raises(StoreProblem):
         Store.open(path)
+
+
+def test_what_is_written_is_on_disk_and_what_is_deleted_is_gone(path: Path) -> None:
+    """With SQLite's own defaults a power cut would take the last pair, and old tokens would stay in the file."""
+    connection, _ = state_file.open_state_file(path)
+    with closing(connection):
+        found = {name: connection.execute(f"PRAGMA {name}").fetchone()[0] for name in SETTINGS}
+    assert found == SETTINGS
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a database at all, but long enough to look like one" * 50])

@@ -14,6 +14,7 @@ from support.lives import WALL, held, profile
 
 from pmcredd import store as store_module
 from pmcredd.oauth import Token
+from pmcredd.profiles import Grant
 from pmcredd.secret import Secret
 from pmcredd.store import Account, Stop, Store, identity
 from pmcredd.telling import User
@@ -48,7 +49,9 @@ def test_a_token_belongs_to_its_identity(path: Path) -> None:
     store = Store.open(path)
     store.save(PROD, held(), serial=1, asked_at=WALL)
 
+    assert store.load([identity(profile("other"))]) == {}
     for changes in (
+        {"grant": Grant.CLIENT_CREDENTIALS},
         {"url": "https://other.example"},
         {"client_id": "9"},
         {"username": "boss"},
@@ -63,13 +66,13 @@ def test_a_token_belongs_to_its_identity(path: Path) -> None:
 
 
 def test_a_new_token_replaces_the_old_one(path: Path) -> None:
-    """There is one token for each identity, and the old one's bytes are gone from the files."""
+    """There is one token for each identity, and the old one's bytes are gone from the files, not only overwritten."""
     store = Store.open(path)
-    store.save(PROD, held(value="old-token-value"), serial=1, asked_at=WALL)
-    store.save(PROD, held(value="new-token-value"), serial=1, asked_at=WALL)
+    store.save(PROD, held(value="old-token-value" * 50), serial=1, asked_at=WALL)
+    store.save(PROD, held(value="new"), serial=1, asked_at=WALL)
 
     (found,) = store.load([identity(PROD)]).values()
-    assert found.held.token.access_token.reveal() == "new-token-value"
+    assert found.held.token.access_token.reveal() == "new"
     store.close()
     assert b"old-token-value" not in path.read_bytes()
 
@@ -186,6 +189,17 @@ def test_what_was_learned_of_a_token_is_kept_with_it(path: Path) -> None:
     store.save(PROD, FULL, serial=1, asked_at=WALL)
     found = store.load([identity(PROD)])[identity(PROD)]
     assert found == store_module.Saved(FULL, 1, WALL)
+
+
+def test_what_was_learned_before_the_save_is_saved_with_the_token(path: Path) -> None:
+    """A token that the disk refused at first may have been promised, or called dead, before there was room for it."""
+    store = Store.open(path)
+    store.save(PROD, held(), serial=1, asked_at=WALL, dead=True, leased_until=5000.0)
+    found = store.load([identity(PROD)])[identity(PROD)]
+    assert (found.dead, found.leased_until) == (True, 5000.0)
+    store.save(PROD, FULL, serial=1, asked_at=WALL)
+    found = store.load([identity(PROD)])[identity(PROD)]
+    assert (found.dead, found.leased_until) == (False, 0.0), "the next token's row begins anew"
 
 
 def test_a_logout_forgets_the_tokens_and_lasts(path: Path) -> None:

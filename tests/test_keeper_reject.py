@@ -1,0 +1,146 @@
+"""What comes of a report that a token was refused, beside the usual (test_keeper_refresh.py)."""
+
+from pathlib import Path
+
+import pytest
+import trio
+from support.keeping import Server, keeping
+from support.lives import profile
+from support.refreshing import PM4, Refreshing, refreshing
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from pmcredd import arrival, attempts, keeper, lifecycle, scheduler
+from pmcredd.profiles import Grant, LiteralSecret
+from pmcredd.sandbox.settings import Settings
+from pmcredd.secret import Secret
+from pmcredd.telling import Failure, HandOut
+from pmcredd.wire import Code
+
+YEAR = Settings(throttle=None)
+DAY = 86_400.0
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scrypt cost next to nothing, and a year not be a million wake-ups."""
+    monkeypatch.setattr(attempts, "STRETCH", 2)
+    monkeypatch.setattr(scheduler, "LONGEST_SLEEP", 1e6)
+    monkeypatch.setattr(keeper, "LONGEST_SLEEP", 1e6)
+
+
+async def revoked(world: Refreshing, handed: HandOut) -> HandOut:
+    """Have the token revoked on the server, and report it."""
+    world.sandbox.pm4.revoke_all(access=True, refresh=False)
+    return await world.keeper.reject("prod", handed.access_token.fingerprint(), 30.0)
+
+
+async def test_a_gateway_that_always_says_no_kills_no_token(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Something before the server answers 401 to our question, always: that is no evidence, and a lease is kept."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        world.way.api_faults = [401] * 1000
+        handed = await world.login()
+        await trio.sleep(60)
+        leased = await world.get(3600.0)
+        for _ in range(3):
+            with pytest.raises(Failure, match="could not be checked") as caught:
+                await world.keeper.reject("prod", handed.access_token.fingerprint(), 30.0)
+            assert caught.value.code is Code.NOT_REJECTED
+            assert "pmcred login prod" in caught.value.hint
+        assert world.way.tokens == 1
+        assert world.lives(leased)
+        assert world.lives(await world.get())
+
+
+async def test_where_a_renewal_disturbs_nobody_no_evidence_is_needed(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """A grant that asks anew gives another token at once, whatever a gateway says; the reported one is not called dead.
+
+    It may live: while the server fails it is still the best there is.
+    """
+    async with keeping(tmp_path, profile("prod"), server=Server()) as world:
+        assert await world.get() == "token-1"
+        report = Secret("token-1").fingerprint()
+        assert (await world.keeper.reject("prod", report, 5.0)).access_token.reveal() == "token-2"
+        assert world.keeper.status(["prod"])[0].life.rejections == 1
+
+
+async def test_older_tokens_are_known_and_strangers_are_not(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Whoever reports one of the last tokens gets the current one; the one before those is nobody's we know."""
+    async with keeping(tmp_path, profile("prod"), server=Server()) as world:
+        for number in range(1, arrival.PAST_KEPT + 2):
+            token = await world.get()
+            assert token == f"token-{number}"
+            await world.keeper.reject("prod", Secret(token).fingerprint(), 5.0)
+            await trio.sleep(lifecycle.IN_A_ROW)
+        for number in (2, 3, arrival.PAST_KEPT + 1):
+            given = await world.keeper.reject("prod", Secret(f"token-{number}").fingerprint(), 5.0)
+            assert given.access_token.reveal() == await world.get()
+        assert arrival.PAST_KEPT == 16
+        with pytest.raises(Failure, match="none of the last ones"):
+            await world.keeper.reject("prod", Secret("token-1").fingerprint(), 5.0)
+
+
+async def test_a_stranger_gets_nothing_without_a_token_in_hand(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """A report of what was never handed out fetches no token, also where there is none yet."""
+    server = Server(held=trio.Event())
+    async with keeping(tmp_path, profile("prod"), server=server) as world:
+        with pytest.raises(Failure, match="none of the last ones") as caught:
+            await world.keeper.reject("prod", "0123456789abcdef", 5.0)
+        assert caught.value.code is Code.NOT_REJECTED
+        assert server.held is not None
+        server.held.set()
+
+
+async def test_a_personal_access_token_is_replaced_by_a_person(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """It is read once more where it is kept; if it is the same there, the answer says who can make another one."""
+    given = LiteralSecret(Secret("personal-1"))
+    static = profile("report", grant=Grant.PERSONAL_ACCESS_TOKEN, token=given, password=None)
+    async with keeping(tmp_path, static) as world:
+        await world.get("report")
+        with pytest.raises(Failure, match="nothing can renew it") as caught:
+            await world.keeper.reject("report", Secret("personal-1").fingerprint(), 5.0)
+        assert caught.value.code is Code.NEEDS_LOGIN
+        assert caught.value.hint.startswith("make a new one in ProcessMaker")
+        assert await world.get("report") == "personal-1", "one report is no proof"
+
+
+async def test_a_row_of_rejections_ends_with_a_person(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """After two tokens refused in a row nothing is renewed, and a `login` that passes begins anew."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        handed = await world.login()
+        await trio.sleep(keeper.PROVED_FOR)
+        handed = await revoked(world, await revoked(world, handed))
+        with pytest.raises(Failure, match="in a row"):
+            await revoked(world, handed)
+        handed = await world.login()
+        await trio.sleep(keeper.PROVED_FOR)
+        assert world.lives(await revoked(world, handed))
+
+
+async def test_scheduled_renewals_go_on_after_a_row_of_rejections(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """That reports renew nothing any more is no reason to let a login die: its renewals come when they are due."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        handed = await world.login()
+        await trio.sleep(keeper.PROVED_FOR)
+        handed = await revoked(world, await revoked(world, handed))
+        assert world.keeper.status(["prod"])[0].life.rejections == lifecycle.MOST_REJECTIONS
+        sent = world.way.tokens
+        assert handed.expires_at is not None
+        await trio.sleep(handed.expires_at - world.clock.now().wall - DAY)
+        assert world.way.tokens == sent + 1
+        assert world.lives(await world.get())
+
+
+async def test_a_token_refused_in_vain_stays_dead_over_a_restart(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """What the server called dead is noted, so that the next daemon does not hand it out either."""
+    async with refreshing(tmp_path, settings=YEAR) as first:
+        handed = await first.login()
+        await trio.sleep(keeper.PROVED_FOR)
+        handed = await revoked(first, await revoked(first, handed))
+        with pytest.raises(Failure, match="in a row"):
+            await revoked(first, handed)
+        await wait_all_tasks_blocked()
+        sandbox, clock = first.sandbox, first.clock
+    async with refreshing(tmp_path, PM4, sandbox=sandbox, clock=clock) as second:
+        got = await second.get()
+        assert second.lives(got)
+        assert got.access_token.fingerprint() != handed.access_token.fingerprint()
