@@ -39,7 +39,7 @@ FATES: tuple[Fate, ...] = (
     "died",
 )
 LOST: tuple[Fate, ...] = ("lost before", "lost after", "late", "late", "died")
-PROBE_FATES: tuple[ProbeFate, ...] = ("answered", "answered", "failed", "failed with a date")
+PROBE_FATES: tuple[ProbeFate, ...] = ("answered", "answered", "failed", "failed with a date", "false 401")
 LASTING = st.none() | st.sampled_from([1.0, 20.0, 45.0, 59.0, 61.0, 300.0, 3600.0, 20 * 3600.0])
 WALL_STEPS = st.sampled_from([0.0, 0.0, -400 * DAY, -DAY, -200.0, 200.0, DAY, 400 * DAY])
 HEALTHY = 2000.0  # seconds without any trouble: longer than every back-off, and than a row of rejections
@@ -190,9 +190,20 @@ class History(RuleBasedStateMachine):
     def somebody_gets(self, lasting: float | None) -> None:
         self.machine.get(lasting)
 
+    @rule(lasting=LASTING)
+    def somebody_gets_just_before_something_is_due(self, lasting: float | None) -> None:
+        if self.machine.timers:
+            self.machine.pass_time(max(0.0, self.machine.next_timer() - self.machine.now - 0.5))
+        self.machine.get(lasting)
+
+    @precondition(lambda self: self.machine.waiting)
     @rule()
-    def somebody_rejects(self) -> None:
-        self.machine.reject()
+    def somebody_loses_patience(self) -> None:
+        self.machine.lose_patience()
+
+    @rule(fate=st.sampled_from(PROBE_FATES))
+    def somebody_rejects(self, fate: ProbeFate) -> None:
+        self.machine.reject(fate)
 
     @precondition(lambda self: self.terms.rule is not Rule.ASK_ANEW)
     @precondition(lambda self: self.logins < 2 or self.machine.life.renewal is Renewal.STOPPED)

@@ -48,6 +48,7 @@ class Daemon:
     timers: list[tuple[float, int, l.Event]] = field(default_factory=list)
     request: Request | None = None
     saves: list[l.Save | l.LoggedOut] = field(default_factory=list)  # what waits for the disk, in order
+    leased_on_disk: float = 0.0  # the end of the held token's long leases, as the disk is to have it
     leaving: bool = False  # a logout is on disk, and has not happened here yet
     logged_out: bool = False  # somebody was told so, and nobody has logged in since
     arriving: bool = False  # a login is on its way to the disk
@@ -141,7 +142,7 @@ class Daemon:
         now = self.moment()
         self.life = Life(terms=self.terms, asked_at=now.wall)
         self.timers, self.request, self.saves, self.questions = [], None, [], []
-        self.leaving, self.arriving, self.superseded = False, False, None
+        self.leaving, self.arriving, self.superseded, self.leased_on_disk = False, False, None, 0.0
         disk, leased = self.disk, 0.0
         self.at_large.clear()  # what only the memory had is lost, and nobody can tell
         self.logged_out = disk.logged_out > 0
@@ -159,6 +160,7 @@ class Daemon:
                 tries=disk.tries,
             )
             leased = disk.leased_until if disk.held.issued.boot_id == now.boot_id else 0.0
+        self.leased_on_disk = leased
         self.happen(l.Restored(disk.held, leased))
 
     def crash(self, *, reboot: bool, down: float, wall_off: float) -> None:
@@ -188,6 +190,8 @@ class Daemon:
         if isinstance(event, l.LoggedIn):
             self.logged_out = False
         self._clear_up(before, event)
+        if before.held is not None and not _same(before.held, self.life.held):
+            self.leased_on_disk = 0.0
         if (self.life.proved, self.life.dead) != (before.proved, before.dead):
             self._note()
         for effect in effects:
@@ -263,6 +267,7 @@ class Daemon:
     def _note(self) -> None:
         if not self.disk.full and self.disk.held is not None:
             self.disk.proved, self.disk.dead = self.life.proved, self.life.dead
+            self.disk.leased_until = self.leased_on_disk
 
     # --- a request, step by step --------------------------------------------------------------------------------------
 
@@ -375,6 +380,9 @@ class Daemon:
         stands = not self.disk.full and self.disk.serial == request.send.serial  # the row is that of the request
         if isinstance(event, l.Refused) and event.reason is Reason.NEEDS_LOGIN:
             if stands and self.disk.held is not None:
+                dropped = self.disk.held.token.refresh_token
+                assert dropped is not None
+                assert dropped.reveal() == request.spends, "the refresh token of a later login was dropped"
                 self.over.add(request.spends)
                 token = replace(self.disk.held.token, refresh_token=None)
                 self.disk.held, self.disk.tries = replace(self.disk.held, token=token), 0
@@ -416,7 +424,9 @@ class Daemon:
         assert new is None or new.reveal() not in self.over, "an old pair replaced the new one on disk"
         self.saved.add(save.held.token.access_token.reveal())
         self.disk.held, self.disk.serial, self.disk.past = replace(save.held, saved=True), save.serial, save.past
-        self.disk.proved, self.disk.dead, self.disk.leased_until, self.disk.tries = self.life.proved, False, 0.0, 0
+        self.disk.proved, self.disk.tries = self.life.proved, 0
+        again = _same(self.life.held, save.held)  # the disk had refused it: somebody may have been promised it since
+        self.disk.dead, self.disk.leased_until = self.life.dead and again, self.leased_on_disk if again else 0.0
         self.disk.logged_out = 0
         self.happen(l.Saved(save.serial, save.held))
 
@@ -454,7 +464,7 @@ class Daemon:
         if question.answer is None:
             question.answer = self._ask_about(question.held, question.serial, fate)
             return
-        self._answered()
+        self._answered()  # only now: the next one is not asked before
         assert isinstance(question.answer, l.Probed | l.ProbeFailed)
         self.date_seen = self.date_seen or question.answer.skew is not None
         self.happen(question.answer)
@@ -467,6 +477,8 @@ class Daemon:
 
     def _ask_about(self, held: Held, serial: int, fate: ProbeFate) -> l.Event:
         skew = -self.wall_off
+        if fate == "false 401" and not self.life.proved:
+            return l.Probed(serial, self.moment().boot, passed=False, skew=None)
         if fate != "answered":
             return l.ProbeFailed(serial, Problem("no answer"), skew if fate == "failed with a date" else None)
         passed = self.server.lives(held.token.access_token.reveal(), self.now) if self.probes_tell else None
@@ -485,6 +497,11 @@ class Daemon:
     def hit(self) -> None:
         """Hear that a refresh may have killed tokens."""
         raise NotImplementedError
+
+
+def _same(one: Held | None, other: Held | None) -> bool:
+    """Whether it is one token, whatever was learned of its age and its save in between."""
+    return one is not None and other is not None and one.token == other.token
 
 
 def _access(held: Held) -> str:

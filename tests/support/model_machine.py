@@ -7,11 +7,12 @@ import math
 from dataclasses import dataclass, field, replace
 
 from pmcredd import life as l
-from pmcredd import lifecycle, transition, validity
+from pmcredd import telling, transition
 from pmcredd.decision import Ask, CannotPromise, Fail, Serve, Wait, decide
 from pmcredd.life import Reason, Renewal
 from pmcredd.processmaker import Renewal as Rule
 from support.model_daemon import Daemon
+from support.model_parts import ProbeFate
 
 UNWRITTEN_LEASE = 60.0  # seconds: leases as short as this are not on disk
 NOTE_ASKED_EVERY = 6 * 3600.0
@@ -90,8 +91,9 @@ class Machine(Daemon):
             assert lasting is None or lease >= now + lasting, "a promise was bent"
             self.life = replace(self.life, leased_until=max(self.life.leased_until, lease))
             written = lasting is None or lasting <= UNWRITTEN_LEASE or not self.disk.full
-            if lasting is not None and lasting > UNWRITTEN_LEASE and not self.disk.full:
-                self.disk.leased_until = max(self.disk.leased_until, math.ceil(lease / 60) * 60.0)
+            if lasting is not None and lasting > UNWRITTEN_LEASE:
+                self.leased_on_disk = max(self.leased_on_disk, math.ceil(lease / 60) * 60.0)
+                self._note()
             if lease != float("inf"):
                 self.leases.append(Lease(access, lease + self.booted_at, written, self.processes))
         return access
@@ -126,7 +128,21 @@ class Machine(Daemon):
                 assert not (lease.access == access and kept and lease.until - 0.001 > self.now), "a lease was broken"
         self.server.killed.clear()
 
-    def reject(self) -> None:
+    def lose_patience(self) -> None:
+        """Somebody who has waited for a renewal too long gets the token in hand, as the keeper gives it."""
+        if None not in self.waiting:
+            return
+        now = self.moment()
+        if (held := transition.living(self.life, now)) is None:
+            return
+        self.waiting.remove(None)
+        access = held.token.access_token.reveal()
+        self._use(access)
+        good_until = telling.good_until(self.life, held, now)
+        assert good_until is not None
+        self.leases.append(Lease(access, self.now + (good_until - now.wall), written=False, process=self.processes))
+
+    def reject(self, fate: ProbeFate = "answered") -> None:
         """Report the token in hand as refused, as the keeper does."""
         life = self.life
         held = life.held
@@ -134,19 +150,20 @@ class Machine(Daemon):
             return
         dead = life.dead
         if not dead and transition.askable(life):
-            event = self._ask_about(held, life.serial, "answered")
-            self.date_seen = True
-            self.happen(event)
-            assert isinstance(event, l.Probed)
-            if event.passed:
+            while self.questions:  # one at a time
+                self.question(fate)
+            if self.life.held is not held or self.life.renewal is not Renewal.IDLE:
                 return
-            dead = event.passed is False and self.life.proved
+            event = self._ask_about(held, self.life.serial, fate)
+            assert isinstance(event, l.Probed | l.ProbeFailed)
+            self.date_seen = self.date_seen or event.skew is not None
+            self.happen(event)
+            if isinstance(event, l.Probed) and event.passed:
+                return
+            dead = isinstance(event, l.Probed) and event.passed is False and self.life.proved
             if self.life.held is not held or self.life.renewal is not Renewal.IDLE:
                 return
         if not dead and life.terms.rule is Rule.REFRESH_DISRUPTIVELY:
-            return
-        lived = validity.elapsed(held.issued, self.moment())
-        if self.life.rejections >= lifecycle.MOST_REJECTIONS and lived < lifecycle.IN_A_ROW:
             return
         self.happen(l.Rejected(self.life.serial, dead))
 

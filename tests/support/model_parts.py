@@ -9,7 +9,8 @@ from pmcredd.validity import Held, Moment
 from support.model_server import Pair
 
 Fate = Literal["answered", "not sent", "throttled", "bad client", "lost before", "lost after", "late", "died"]
-ProbeFate = Literal["answered", "failed", "failed with a date"]
+# A "false 401" is of something before the server, which answers so as long as the path has not worked.
+ProbeFate = Literal["answered", "failed", "failed with a date", "false 401"]
 
 
 @dataclass
