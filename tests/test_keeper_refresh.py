@@ -122,8 +122,8 @@ async def test_a_long_lease_outlives_a_crash(autojump_clock: MockClock, tmp_path
         assert handed.expires_at is not None
         await trio.sleep(handed.expires_at - first.clock.now().wall - 3 * DAY - 60)
         leased = await first.get(900)
-        sandbox, clock = first.sandbox, first.clock
-    async with refreshing(tmp_path, sandbox=sandbox, clock=clock) as second:
+        sandbox, clock, left = first.sandbox, first.clock, first.kill()
+    async with refreshing(left, sandbox=sandbox, clock=clock) as second:
         await trio.sleep(890)
         assert second.lives(leased)
         await trio.sleep(120)
@@ -363,6 +363,9 @@ async def test_a_lease_of_an_unsaved_token_outlives_a_crash(autojump_clock: Mock
         saved = first.store.load([identity(PM4)])[identity(PM4)]
         assert saved.held.token.access_token.fingerprint() == fingerprint(unsaved)
         assert saved.leased_until >= first.clock.now().boot + 3580
+        await first.get(120.0)
+        saved = first.store.load([identity(PM4)])[identity(PM4)]
+        assert saved.leased_until >= first.clock.now().boot + 3580, "a shorter promise shortens no longer one"
 
 
 async def test_a_long_lease_outlives_two_crashes(autojump_clock: MockClock, tmp_path: Path) -> None:
@@ -372,10 +375,11 @@ async def test_a_long_lease_outlives_two_crashes(autojump_clock: MockClock, tmp_
         assert handed.expires_at is not None
         await trio.sleep(handed.expires_at - first.clock.now().wall - 3 * DAY - 600)
         leased = await first.get(1800)
-        sandbox, clock = first.sandbox, first.clock
-    async with refreshing(tmp_path, sandbox=sandbox, clock=clock) as second:
+        sandbox, clock, left = first.sandbox, first.clock, first.kill()
+    async with refreshing(left, sandbox=sandbox, clock=clock) as second:
         await second.get(120)
-    async with refreshing(tmp_path, sandbox=sandbox, clock=clock) as third:
+        left = second.kill()
+    async with refreshing(left, sandbox=sandbox, clock=clock) as third:
         await trio.sleep(1790)
         assert third.lives(leased)
 

@@ -196,9 +196,17 @@ class History(RuleBasedStateMachine):
             self.machine.pass_time(max(0.0, self.machine.next_timer() - self.machine.now - 0.5))
         self.machine.get(lasting)
 
-    @precondition(lambda self: self.machine.waiting)
+    @rule(lasting=LASTING, down=st.sampled_from([0.0, 0.2, 2.0]))
+    def the_daemon_is_killed_after_a_late_get(self, lasting: float | None, down: float) -> None:
+        """What it has promised a moment ago is not on disk, and the next one finds a renewal that is due."""
+        self.somebody_gets_just_before_something_is_due(lasting)
+        self.machine.crash(reboot=False, down=down, wall_off=0.0)
+
+    @precondition(lambda self: self.machine.request is not None or self.machine.waiting)
     @rule()
-    def somebody_loses_patience(self) -> None:
+    def somebody_waits_in_vain(self) -> None:
+        """A renewal takes longer than anybody waits for it; that it still comes is another rule's."""
+        self.machine.get(None)
         self.machine.lose_patience()
 
     @rule(fate=st.sampled_from(PROBE_FATES))

@@ -1,6 +1,8 @@
 """A keeper of profiles that refresh, against the sandbox's own application, on the test's clock."""
 
+import itertools
 import re
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -47,6 +49,9 @@ PM3 = Profile(
     client_id=PM3_CLIENT.id,
     client_secret=LiteralSecret(Secret(PM3_CLIENT.secret)),
 )
+
+
+_kills = itertools.count(1)
 
 
 @dataclass
@@ -112,6 +117,14 @@ class Refreshing:
     async def get(self, lasting: float | None = None, *, name: str = "prod", timeout: float = 60.0) -> HandOut:
         """Get a hand-out."""
         return await self.keeper.get(name, lasting, timeout)
+
+    def kill(self) -> Path:
+        """Give a directory with what the disk holds now: the state that a daemon would find if ours were killed."""
+        left = self.store.path.parent / f"killed-{next(_kills)}"
+        left.mkdir()
+        for file in self.store.path.parent.glob("state.db*"):
+            shutil.copy(file, left)
+        return left
 
     def lives(self, handed: HandOut) -> bool:
         """Whether the server accepts a token now."""
