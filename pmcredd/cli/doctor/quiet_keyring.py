@@ -33,18 +33,16 @@ def main(service: str, username: str) -> int:
         from keyring.backends import SecretService, fail
     except ModuleNotFoundError:
         return Outcome.NOT_INSTALLED
-    backend = keyring.get_keyring()
-    if isinstance(backend, fail.Keyring):
-        return Outcome.NO_KEYRING if _BUS in os.environ else Outcome.NO_BUS
-    if not isinstance(backend, SecretService.Keyring):
-        return NOT_LOOKED
     try:
+        backend = keyring.get_keyring()
+        if isinstance(backend, fail.Keyring):
+            return Outcome.NO_KEYRING if _BUS in os.environ else Outcome.NO_BUS
+        if not isinstance(backend, SecretService.Keyring):
+            return NOT_LOOKED
         import secretstorage
 
-        bus = secretstorage.dbus_init()
         # Not get_default_collection(): it makes one, and asks for its password, where there is none.
-        found = secretstorage.Collection(bus)
-        if found.is_locked():
+        if secretstorage.Collection(secretstorage.dbus_init()).is_locked():
             return Outcome.LOCKED
         secret = keyring.get_password(service, username)
     except Exception as error:  # noqa: BLE001 - backends raise what they like

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import assert_never
 
@@ -157,7 +157,8 @@ def _credentials(where: Where) -> Path | None:
 async def _keyring(source: KeyringSecret, where: Where) -> Judgement:
     env = secret_sources.child_environment(where.environ, where.withhold)
     entry = f"is the entry {source.service} {source.username} of the keyring"
-    with trio.move_on_after(min(source.timeout, LIMIT)):
+    limit = min(source.timeout, LIMIT)
+    with trio.move_on_after(limit):
         try:
             done = await _run(quiet_keyring.command(source), env)
         except OSError:
@@ -169,7 +170,7 @@ async def _keyring(source: KeyringSecret, where: Where) -> Judgement:
         if failure.outcome is Outcome.FOUND:
             return Judgement(Level.OK, entry)
         return Judgement(Level.PROBLEM, *explain(failure, source, env))
-    return Judgement(Level.WARNING, *explain(Failure(Outcome.SLOW, ""), source, env))
+    return Judgement(Level.WARNING, *explain(Failure(Outcome.SLOW, ""), replace(source, timeout=limit), env))
 
 
 async def _run(argv: tuple[str, ...], env: Mapping[str, str]) -> tuple[int, str]:
