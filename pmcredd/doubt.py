@@ -9,7 +9,7 @@ the first request did arrive, and its answer, with the only pair that lives, is 
 from dataclasses import replace
 
 from pmcredd.life import Event, Life, Lost, Probed, ProbeFailed, Problem, Reason, Renewal, Tell, Unspend
-from pmcredd.transition import Step, askable, delay, failed, learn, probe, send, wake
+from pmcredd.transition import Step, askable, delay, failed, learn, leased, probe, send, wake
 from pmcredd.validity import Moment
 
 MOST_TRIES = 2  # for one refresh token, unless it was proved in between that it is not spent
@@ -95,7 +95,8 @@ def _last_resort(life: Life, now: Moment) -> Step:
     if now.boot < ended and not life.dead:
         return wake(life, ended)
     if life.tries < MOST_TRIES:
-        return send(life)
+        # What lives in doubt may have been promised, while it was not tried again because of something else.
+        return wake(life, life.leased_until) if leased(life, now) else send(life)
     problem = Problem("the last two renewals got no answer, and a third could do harm")
     life = replace(failed(life, Renewal.STOPPED, problem, now), reason=Reason.NEEDS_LOGIN, wake=None)
     return life, (Tell(),)

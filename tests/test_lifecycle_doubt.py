@@ -10,6 +10,7 @@ from support.pairs import pair
 
 from pmcredd import life as l
 from pmcredd import lifecycle
+from pmcredd.decision import Serve, decide
 from pmcredd.life import Life, Problem, Reason, Renewal
 from pmcredd.processmaker import Renewal as Rule
 from pmcredd.transition import Step
@@ -317,11 +318,12 @@ def test_a_daemon_killed_in_the_middle_comes_back_in_doubt(tries: int) -> None:
 
 
 def test_a_restart_in_doubt_does_not_hurry_past_a_request_under_way() -> None:
-    """What the process before us sent may still be on its way: that counts from our start."""
+    """What the process before us sent may still be on its way, and what it promised may still be in use."""
     life, _ = step(Life(terms=PM4, tries=1, asked_at=NOW.wall), l.Restored(PAIR), 5)
 
     assert probe(life, Asked(6, None)).renewal is Renewal.DOUBTFUL
-    assert probe(life, Asked(6, None), Asked(35, None)).renewal is Renewal.SENDING
+    assert probe(life, Asked(6, None), Asked(35, None)).renewal is Renewal.DOUBTFUL
+    assert probe(life, Asked(6, None), Asked(66, None)).renewal is Renewal.SENDING
 
 
 def test_a_restart_in_doubt_with_processmaker_3() -> None:
@@ -339,3 +341,27 @@ def test_a_login_ends_the_doubt() -> None:
 
     assert life.tries == 0
     assert step(life, l.Probed(1, BOOT + 1, passed=False, skew=0.0), 2) == (life, ())
+
+
+@pytest.mark.parametrize("life", [SECOND, replace(UNNAMED, tries=2)], ids=["asked about", "not asked about"])
+def test_doubt_breaks_no_promise_that_was_made_meanwhile(life: Life) -> None:
+    """The client was refused after an answer was lost; what lives is served, leased. When somebody has mended it and
+    says so, the token is not spent before the promise ends.
+    """
+    life, _ = step(life, l.Refused(1, Reason.BAD_CLIENT, LOST), 0.0)
+    assert (life.renewal, life.tries) == (Renewal.STOPPED, 1)
+    decision = decide(life, moment(100), 1000.0)
+    assert decision == Serve(BOOT + 1100)
+    life, effects = step(replace(life, leased_until=BOOT + 1100), l.Retry(), 110)
+    happened = list(effects)
+    while life.wake is not None and life.wake < BOOT + 1100:
+        life, effects = step(life, l.Due(), life.wake - BOOT)
+        happened += effects
+    life, effects = step(life, l.Probed(1, BOOT + 500, None, 0.0), 500)
+    happened += effects
+    assert l.Send(1, 2) not in happened
+    life, effects = step(life, l.Due(), 1101)
+    happened += effects
+    if l.Probe(1) in effects:
+        life, effects = step(life, l.Probed(1, BOOT + 1101, None, 0.0), 1101)
+    assert l.Send(1, 2) in effects

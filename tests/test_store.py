@@ -271,6 +271,7 @@ def test_an_intent_of_another_credential_says_nothing(path: Path) -> None:
     assert store.load([identity(PROD)])[identity(PROD)].tries == 0
     store.begin_spend(identity(PROD), 2, 1)
     store.end_spend(identity(PROD), 1, 0)
+    store.end_spend(identity(PROD), 1, 5)
     store.drop_refresh_token(identity(PROD), 1)
     found = store.load([identity(PROD)])[identity(PROD)]
     assert (found.tries, found.held) == (1, FULL)

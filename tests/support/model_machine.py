@@ -106,7 +106,9 @@ class Machine(Daemon):
             return
         assert cause != "logout", "a token that was revoked for good was handed out"
         if cause == "refresh":  # by a try whose answer was lost: nobody here knows
-            known = self.life.tries == 0 and self.life.held is not None and self.life.held.token.refresh_token
+            refreshes = self.life.held is not None and self.life.held.token.refresh_token is not None
+            # A login that is on its way to the disk ends the doubt about the old pair without an answer.
+            known = refreshes and self.life.tries == 0 and self.life.pending is None
             assert not known, "a token that our own renewal had killed was handed out"
             return
         # Expired: only a wall clock may have been wrong about that, and only after a reboot.
