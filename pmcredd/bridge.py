@@ -145,11 +145,11 @@ class Bridge:
 
     async def _refuse(self, connection: socket.socket, peer: Peer, wanted: Wanted | None, failure: Failure) -> None:
         self._audit.note(peer, VERB, self._known(wanted), outcome=failure.code)
-        asked = "a credential" if wanted is None else f'the credential "{wanted.credential}" of {wanted.unit}'
-        by = f" (asked by {peer.unit})" if wanted is not None and peer.unit not in {None, wanted.unit} else ""
-        mend = f"; try: {failure.hint}" if failure.hint else ""
-        _log.warning("%s%s cannot be given, so it does not start: %s%s", asked, by, failure.message, mend)
-        await _send(connection, refusal(failure.message))
+        why = f"{failure.message}; try: {failure.hint}" if failure.hint else failure.message
+        if wanted is not None:  # else it is the audit's alone, which does not repeat itself
+            by = "" if peer.unit in {None, wanted.unit} else f" (asked by {peer.unit})"
+            _log.warning("%s does not start: no credential %s%s: %s", wanted.unit, wanted.credential, by, why)
+        await _send(connection, refusal(why))
 
     def _known(self, wanted: Wanted | None) -> str | None:
         """Name the profile, if it is one: anything else could be a token in the wrong place."""
