@@ -15,6 +15,8 @@ from pathlib import Path
 from pmcredd import wire
 from pmcredd.paths import socket_candidates
 
+_NOBODY = 65534  # user_namespaces(7): every uid that is not mapped into a user namespace looks like this one there
+_UID_MAP = Path("/proc/self/uid_map")
 _CONNECT_SECONDS = 10.0
 _SLACK_SECONDS = 10.0  # on top of the time the daemon was given: let its own, better error come first
 
@@ -256,7 +258,7 @@ def _connect(socket_path: Path | None) -> socket.socket:
             # Not settimeout(): without blocking, a listener with a full queue would look like a failure.
             timeval = struct.pack("@ll", int(_CONNECT_SECONDS), int(_CONNECT_SECONDS % 1 * 1e6))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
-            why = _wrong_directory(path.parent, uid) or _wrong_listener(connection, path, uid)
+            why = _wrong_user(uid) or _wrong_directory(path.parent, uid) or _wrong_listener(connection, path, uid)
         except BaseException:
             connection.close()
             raise
@@ -265,6 +267,19 @@ def _connect(socket_path: Path | None) -> socket.socket:
         connection.close()
         tried.append((path, why))
     raise NoDaemon(tried)
+
+
+def _wrong_user(uid: int) -> str:
+    """Say what is wrong where anybody at all could look like us: the checks that follow would say nothing."""
+    if uid != _NOBODY:
+        return ""
+    try:
+        ranges = [line.split() for line in _UID_MAP.read_text(encoding="ascii").splitlines()]
+    except OSError:
+        ranges = []
+    if any(int(first) <= uid < int(first) + int(count) for first, _, count in ranges):
+        return ""
+    return f"your uid is not mapped into this user namespace, so that you are nobody (uid {uid}), as others are"
 
 
 def _wrong_directory(directory: Path, uid: int) -> str:
@@ -277,7 +292,8 @@ def _wrong_directory(directory: Path, uid: int) -> str:
     if not stat.S_ISDIR(found.st_mode):
         return "its directory is not a directory (a symbolic link is not followed)"
     if found.st_uid != uid:
-        return f"its directory belongs to uid {found.st_uid}, not to you"
+        unmapped = " (whoever is not mapped into a user namespace looks so)" if found.st_uid == _NOBODY else ""
+        return f"its directory belongs to uid {found.st_uid}{unmapped}, not to you (uid {uid})"
     return ""
 
 

@@ -115,14 +115,20 @@ def state_directory(config: Config, environ: Mapping[str, str]) -> Path:
     """Give the directory that the configuration wants the state in.
 
     Raises:
-        StateProblem: it wants a runtime directory, and there is none.
+        StateProblem: it wants a runtime directory, or a home directory, and there is none.
     """
     if config.settings.storage is Storage.DISK:
-        return paths.state_dir(environ)
+        found = paths.state_dir(environ)
+        if found.is_relative_to(paths.NO_HOME):
+            raise StateProblem(
+                f"there is nowhere to keep tokens: HOME is not set, and uid {os.geteuid()} is not in /etc/passwd",
+                "set HOME, or name a directory of yours that outlives this process in PMCRED_STATE_DIR",
+            )
+        return found
     runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}"
     if not Path(runtime).is_dir():
         raise StateProblem(
             f'storage = "runtime" needs a runtime directory, and {runtime} is none',
-            'set XDG_RUNTIME_DIR, or storage = "disk"',
+            'set XDG_RUNTIME_DIR to a directory of yours (mode 0700), or storage = "disk"',
         )
     return Path(runtime, "pmcred", "state")

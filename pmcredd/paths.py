@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+NO_HOME = Path("/nonexistent")
+"""What all is below for who has no home directory: a container's uid that nobody entered, without $HOME."""
+
 
 def socket_candidates(environ: Mapping[str, str], uid: int) -> tuple[Path, ...]:
     """Give the socket paths to try, best first.
@@ -45,5 +48,8 @@ def _base(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
         return Path(home, "pmcred")
     import platformdirs  # here: the daemon's start and every `get` would pay for it otherwise
 
-    path: Path = getattr(platformdirs, fallback)("pmcred")
-    return path
+    try:
+        path: Path = getattr(platformdirs, fallback)("pmcred")
+    except RuntimeError:  # older versions give a path below a directory named ~, wherever the job happens to stand
+        return NO_HOME / "pmcred"
+    return path if path.is_absolute() else NO_HOME / "pmcred"

@@ -114,7 +114,9 @@ def _variable(name: str, environ: Mapping[str, str]) -> bytes:
     if name not in environ:
         raise SecretUnavailable(
             f"the environment variable {name} is not set",
-            "start pmcredd from a shell that has it, or write { file = ... } or { command = [...] }",
+            "set it for this command; in CI, see whether this branch and this job are given it"
+            if "PMCRED_ONESHOT" in environ
+            else "start pmcredd from a shell that has it, or write { file = ... } or { command = [...] }",
         )
     return os.fsencode(environ[name])
 

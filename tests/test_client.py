@@ -311,6 +311,32 @@ def test_nothing_is_sent_to_another_users_process() -> None:
     assert f"process that listens belongs to uid {NOBODY}" in reasons(caught.value)[str(path)]
 
 
+def test_who_is_nobody_in_a_user_namespace_trusts_nobody(path: Path) -> None:
+    """Where our uid is not mapped, everybody's directory and everybody's process look like our own."""
+    script = (
+        "import sys; from pathlib import Path; from pmcredd import client\n"
+        "try: client.get_token('prod', socket_path=Path(sys.argv[1]), timeout=1)\n"
+        "except client.NoDaemon as absent: print(absent.message)"
+    )
+    with FakeDaemon(path) as daemon:
+        done = subprocess.run(
+            ["unshare", "--user", sys.executable, "-c", script, str(path)], capture_output=True, text=True, check=False
+        )
+        if "unshare failed" in done.stderr:
+            pytest.skip("the kernel does not allow user namespaces to us")
+
+    assert "not mapped into this user namespace" in done.stdout
+    assert daemon.requests == []
+
+
+def test_nobody_is_somebody_where_the_uid_is_mapped(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The user nobody may have a daemon; without /proc nothing is taken on trust."""
+    assert client._wrong_user(NOBODY) == ""
+    monkeypatch.setattr(client, "_UID_MAP", tmp_path / "not there")
+    assert client._wrong_user(NOBODY) != ""
+    assert client._wrong_user(1000) == ""
+
+
 def test_a_program_interrupted_while_it_connects_leaks_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C in the middle closes the connection (an unclosed one would be a warning, and so an error here)."""
 

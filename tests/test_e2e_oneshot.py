@@ -290,7 +290,9 @@ def test_a_daemon_with_another_socket_is_found(user: User) -> None:
     elsewhere = user.home / "elsewhere"
     elsewhere.mkdir(mode=0o700)
     with running(user, "--socket", str(elsewhere / "socket")):
-        assert user.run("get", "prod").returncode == 69
+        nobody = user.run("get", "prod")
+        assert nobody.returncode == 69
+        assert "pmcred get prod --oneshot" in " ".join(nobody.stderr.split())
         assert user.run(*ONESHOT).returncode == 0
 
 

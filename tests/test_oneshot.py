@@ -1,6 +1,7 @@
 """What a process does that answers one request, where the daemon comes and goes and the disk refuses."""
 
 import os
+import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,10 +15,11 @@ from support.sandbox import SandboxHere, sandbox_in_process
 
 from pmcredd import oneshot
 from pmcredd.client import AccessToken, PmcredError
+from pmcredd.engine import state_directory
 from pmcredd.profiles import Grant, LiteralSecret, Profile
 from pmcredd.sandbox.instances import PASSWORD, USERS
 from pmcredd.secret import Secret
-from pmcredd.state_lock import StateBusy, StateLock
+from pmcredd.state_lock import StateBusy, StateLock, StateProblem
 from pmcredd.store import Store, StoreProblem, identity
 
 OWN = profile("prod", grant=Grant.PERSONAL_ACCESS_TOKEN, token=LiteralSecret(Secret("a-token-of-its-own")))
@@ -110,6 +112,23 @@ async def test_a_holder_that_stays_is_named(directory: Path, daemons_lock: State
     """Who never gets the lock says who has it, within the time it was given."""
     with pytest.raises(StateBusy, match=str(os.getpid())):
         await get(directory, timeout=0.1)
+
+
+# --- where the state is -----------------------------------------------------------------------------------------------
+
+
+def test_a_container_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without HOME, and with a uid that nobody entered, no directory named ~ is made where the job happens to stand."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.delenv("HOME")
+    with pytest.raises(StateProblem, match="HOME is not set") as caught:
+        state_directory(config(OWN), {})
+    assert "PMCRED_STATE_DIR" in caught.value.hint
+    assert state_directory(config(OWN), {"PMCRED_STATE_DIR": "/state"}) == Path("/state")
 
 
 # --- a disk that refuses ----------------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Where things live."""
 
+import pwd
 from pathlib import Path
 
+import platformdirs
 import pytest
 
 from pmcredd import paths
@@ -46,3 +48,25 @@ def test_variables_win() -> None:
     assert paths.profiles_dir({"PMCRED_CONFIG": "/c/my.toml"}) == Path("/c/profiles.d")
     assert paths.config_file({"XDG_CONFIG_HOME": "/x"}) == Path("/x/pmcred/profiles.toml")
     assert paths.state_dir({"XDG_STATE_HOME": "/y"}) == Path("/y/pmcred")
+
+
+@pytest.mark.parametrize("variables", [{}, {"HOME": ""}, {"HOME": "~"}])
+def test_without_a_home(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    """Nothing is looked for, or made, where a job happens to stand."""
+
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.delenv("HOME")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert paths.config_file({}).is_relative_to(paths.NO_HOME)
+    assert paths.state_dir({}).is_relative_to(paths.NO_HOME)
+    assert all(path.is_absolute() for path in paths.socket_candidates({}, 7))
+
+
+def test_an_older_platformdirs_without_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives a path below a directory named ~."""
+    monkeypatch.setattr(platformdirs, "user_state_path", lambda name: Path("~/.local/state", name))
+    assert paths.state_dir({}).is_relative_to(paths.NO_HOME)

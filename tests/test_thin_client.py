@@ -230,6 +230,16 @@ def test_another_users_directory_is_not_entered(place: Place) -> None:
     assert daemon.requests == []
 
 
+def test_who_is_nobody_in_a_user_namespace_sends_nothing(place: Place) -> None:
+    """Where our uid is not mapped everybody looks like us: the CLI says why that will not do."""
+    unmapped = ["unshare", "--user", str(place.bin / "pmcred")]
+    if subprocess.run([*unmapped[:2], "true"], capture_output=True, check=False).returncode:
+        pytest.skip("the kernel does not allow user namespaces to us")
+    with FakeDaemon(place.socket) as daemon:
+        assert left_to_cli(place.run("get", "prod", command=unmapped), "get", "prod")
+    assert daemon.requests == []
+
+
 @root_only
 def test_nothing_is_sent_to_another_users_process(place: Place) -> None:
     """Not even the profile's name."""
