@@ -293,6 +293,35 @@ def test_a_start_that_is_cancelled_leaves_nothing(pat: Pat, sandbox: SandboxProc
     assert pat.token()
 
 
+# --- the other way round: a credential is the secret ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "setting", ["LoadCredential=pm-prod-secret:%h/secret", "SetCredential=pm-prod-secret:{secret}"]
+)
+def test_a_credential_is_the_secret(pat: Pat, sandbox: SandboxProcess, setting: str) -> None:
+    """A drop-in of pmcredd.service brings the client's secret; without it, the message says what to write."""
+    secret = "fake-secret-password-xxxxxxxxxxxxxxxxxxx"
+    (pat.manager.home / "secret").write_text(f"{secret}\n")
+    assert f'client_secret = "{secret}"' in sandbox.profiles_toml()
+    pat.write_profiles(
+        sandbox.profiles_toml().replace(
+            f'client_secret = "{secret}"', 'client_secret = { credential = "pm-prod-secret" }'
+        )
+    )
+
+    without = pat.pmcred("get", "sandbox")
+    pat.manager.write_unit("pmcredd.service.d/secret.conf", f"[Service]\n{setting.format(secret=secret)}\n")
+    pat.manager.systemctl("restart", "pmcredd.service")
+
+    assert without.returncode != 0
+    assert "LoadCredential=pm-prod-secret:" in without.stderr
+    assert pat.token()
+    assert pat.pmcred("reload").returncode == 0
+    assert pat.pmcred("login", "sandbox").returncode == 0  # the secret is read again
+    assert secret not in pat.manager.logged()
+
+
 # --- who is not a manager ---------------------------------------------------------------------------------------------
 
 
