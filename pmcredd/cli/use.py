@@ -62,7 +62,8 @@ def _token(args: argparse.Namespace) -> AccessToken:
         if problem.exit_status != NO_DAEMON:
             raise
         if not args.oneshot:
-            problem.hint += f"; in CI or a container: pmcred {args.verb} {clean(target)} --oneshot"
+            if isinstance(problem, ask.NoDaemon):  # not one that is just leaving
+                problem.hint += f"; in CI or a container: pmcred {args.verb} {clean(target)} --oneshot"
             raise
     from pmcredd import oneshot  # here: it is the whole daemon
 
