@@ -303,10 +303,14 @@ async def _preload_later() -> None:
         await trio.to_thread.run_sync(_preload, abandon_on_cancel=True)
     except Exception as error:  # noqa: BLE001 - a half-upgraded package: what is in hand is served all the same
         log.error("the HTTP client cannot be loaded (%s); renewals will fail", type(error).__name__)
+    else:
+        log.debug("all is loaded that will be needed: the package may be replaced")
 
 
 def _preload() -> None:
     """Load all that is imported late."""
+    import difflib  # noqa: F401 - as rows.py does for a name that nobody has
+
     import h11  # noqa: F401 - as callback.py does
 
     from pmcredd import login, outlook  # noqa: F401 - as logins.py and verbs.py do
