@@ -1,14 +1,17 @@
 """An upgrade under a running daemon: its package is replaced, or gone, and nobody's token suffers."""
 
+import json
 import shlex
 import shutil
 import signal
 import socket
 import ssl
+import subprocess
 import sys
 import threading
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -17,14 +20,15 @@ from typing import NamedTuple
 import pytest
 import tomli_w
 import trustme
-from support.api_user import read_block
+from support.api_user import Job, Tally, at_work, read_block, use, wait_until
 from support.daemon import Daemon, running, user_at, write_profiles
 from support.pseudo_terminal import PseudoTerminal
 from support.recorder import Recorder
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import PMCRED, User
-from support.wheels import build, install, make_venv
+from support.wheels import LATER, build, install, make_venv
 
+import pmcredd
 from pmcredd.sandbox.greeting import login_toml
 from pmcredd.sandbox.instances import Sandbox
 from pmcredd.sandbox.settings import Settings
@@ -234,3 +238,75 @@ def log_in_and_out(daemon: Daemon, sandbox: SandboxProcess) -> None:
     for name in ("sandbox-login", "sandbox3-login"):
         assert user.run("logout", name).returncode == 0
     assert daemon.ask("logout sandbox forget=yes").startswith("ok\n")
+
+
+def run(place: Path, user: User, *words: str, status: int = 0) -> str:
+    """Run a command of the venv, as it is installed there now; gives what it prints."""
+    name, *arguments = words
+    done = subprocess.run(
+        [str(place / "bin" / name), *arguments],
+        env=user.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout.strip()
+
+
+def versions(place: Path, user: User) -> tuple[str, str, str]:
+    """Give the version of the command that is installed, of the daemon that answers, and what people read first."""
+    told = json.loads(run(place, user, "pmcred", "status", "--json"))
+    return told["client"]["version"], told["daemon"]["version"], run(place, user, "pmcred", "status").split("\n", 1)[0]
+
+
+def renewals_go_on(tallies: Sequence[Tally]) -> None:
+    """Wait until each client has seen two more tokens."""
+    enough = [len(tally.tokens) + 2 for tally in tallies]
+    wait_until(lambda: all(len(tally.tokens) >= count for tally, count in zip(tallies, enough, strict=True)), tallies)
+
+
+def lasts(daemon: Daemon, name: str) -> bool:
+    """Tell whether a profile's token is one of those that last."""
+    return float(read_block(daemon.ask(f"get {name}"))["good_until"]) > time.time() + 600
+
+
+@pytest.mark.storm
+def test_an_upgrade_under_a_running_daemon_breaks_no_token(tmp_path: Path, wheels: Wheels) -> None:
+    """Scripts go on meanwhile with tokens that last for seconds; a restart later, the new version has them all."""
+    user, place = user_at(tmp_path), tmp_path / "venv"
+    make_venv(place)
+    install(place, wheels.this)
+    command = [str(place / "bin" / "pmcredd")]
+    ours = pmcredd.__version__
+    with sandbox_process("--throttle", "off", "--token-lifetime", "6s") as sandbox:
+        write_profiles(user, sandbox.profiles_toml())
+        jobs = [
+            Job("sandbox", f"{sandbox.url}/api/1.0/users/1"),
+            Job("sandbox3", f"{sandbox.url}/api/1.0/workflow/cases/draft/paged"),
+        ]
+        with running(user, "-v", command=command) as daemon:
+            with at_work(daemon, jobs) as tallies:
+                wait_for_log(daemon, PRELOADED)
+                assert versions(place, user)[:2] == (ours, ours)
+                renewals_go_on(tallies)
+                install(place, wheels.later)
+                told = f"The daemon that answers is pmcredd {ours}; {LATER} is installed here."
+                assert versions(place, user) == (LATER, ours, told)
+                for job in jobs:
+                    for client in ("pmcred", "pmcred-cli"):  # the thin one, and the one for all the rest
+                        assert use(job.url, run(place, user, client, "get", job.profile)) == 200
+                renewals_go_on(tallies)
+                sandbox.change(token_lifetime="1h")  # the last ones outlive the restart
+                wait_until(lambda: all(lasts(daemon, job.profile) for job in jobs), tallies)
+            assert [tally.broken for tally in tallies] == [[], []]
+            kept = {job.profile: run(place, user, "pmcred", "get", job.profile) for job in jobs}
+            asked = len(sandbox.log())
+            assert daemon.end() == 0
+        with running(user, "-v", command=command):
+            assert versions(place, user)[:2] == (LATER, LATER)
+            assert "The daemon that answers" not in run(place, user, "pmcred", "status")
+            assert {name: run(place, user, "pmcred", "get", name) for name in kept} == kept
+        assert len(sandbox.log()) == asked
