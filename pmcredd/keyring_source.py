@@ -92,7 +92,7 @@ def _mend(outcome: Outcome, source: KeyringSecret, environ: Mapping[str, str]) -
         case Outcome.NOT_INSTALLED:
             return "pip install 'pmcredd[keyring]', or with pipx: pipx inject pmcredd keyring"
         case Outcome.NO_BUS:
-            return 'start it in your desktop session, or: pmcred service install'
+            return "start it in your desktop session, or: pmcred service install"
         case Outcome.NO_KEYRING:
             return "install gnome-keyring, KWallet or KeePassXC and log in anew, or keep the secret in a file"
         case Outcome.LOCKED | Outcome.NOT_OPENED | Outcome.SLOW:
