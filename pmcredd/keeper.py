@@ -211,7 +211,7 @@ class Keeper:
         """Hear that a server refused a token, and give the one to use instead.
 
         One report of a dead token renews once for everybody who reports it, and none can kill a token that lives: where
-        the server can be asked, it is asked first.
+        a renewal would, the server is asked first, and without evidence that it is dead nothing is renewed.
 
         Args:
             target: a profile's name or URL.
