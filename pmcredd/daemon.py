@@ -164,7 +164,9 @@ async def _run(config: Config, environ: Mapping[str, str], manager: systemd.Mana
                 events = Events(
                     engine.keeper, engine.driver, engine.clock, environ=environ, socket=os.fspath(listener.path)
                 )
+                lock.leaves_in_order = False  # until it has
                 await _keep_and_serve(engine, listener, credentials, lock, manager, events)
+                lock.leaves_in_order = engine.keeper.leases_written
         finally:
             lock.release()
     except (StateProblem, StoreProblem, listening.SocketProblem) as problem:

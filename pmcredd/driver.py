@@ -105,13 +105,15 @@ class Driver:
             if row.life.save_problem is not None:
                 log.error("%s: its last token is lost: %s", row.profile.name, row.life.save_problem.sentence)
 
-    async def write_leases(self, rows: Iterable[Row]) -> None:
-        """Write down every lease that runs: we are going, and whoever comes next must know of all of them."""
+    async def write_leases(self, rows: Iterable[Row]) -> bool:
+        """Write down every lease that runs: we are going. Gives whether whoever comes next can know of all of them."""
+        all_written = True
         for row in rows:
             disrupts = row.life.terms.rule is Rule.REFRESH_DISRUPTIVELY
             if disrupts and row.life.leased_until > max(row.leased_on_disk, self._clock.now().boot):
                 row.leased_on_disk = row.life.leased_until
-                await self._note(row)
+                all_written = await self._note(row) and all_written
+        return all_written
 
     async def changed(self, row: Row) -> None:
         """Wait until something about this profile changes."""
@@ -214,14 +216,17 @@ class Driver:
     async def _write_asked(self, row: Row) -> None:
         await self._write(row, partial(self._store.asked, identity(row.profile), row.life.asked_at))
 
-    async def _write(self, row: Row, write: Callable[[], None]) -> None:
-        """Write what may be lost: without it the next daemon is more careful than it need be, no more."""
+    async def _write(self, row: Row, write: Callable[[], None]) -> bool:
+        """Write what may be lost: without it the next daemon has to be more careful. Gives whether it worked."""
         try:
             await self._worker.do(write)
         except StoreProblem as error:
             log.warning("%s: %s", row.profile.name, error.message)
         except Exception as error:  # noqa: BLE001 - no thread, no memory: that must not end the tokens of all
             log.error("%s: %s", row.profile.name, telling.mistake(error).sentence)
+        else:
+            return True
+        return False
 
     def tell(self, row: Row) -> None:
         """Wake everybody who waits for a change of this profile."""
@@ -300,7 +305,7 @@ class Driver:
         row.leased_on_disk = rounded
         await self._note(row)
 
-    async def _note(self, row: Row) -> None:
+    async def _note(self, row: Row) -> bool:
         life = row.life
         noted = partial(
             self._store.note,
@@ -309,7 +314,7 @@ class Driver:
             dead=life.dead,
             leased_until=row.leased_on_disk,
         )
-        await self._write(row, noted)
+        return await self._write(row, noted)
 
     async def _ask(self, row: Row, serial: int, tries: int) -> None:
         """Carry out a Send: again with the new profile if it changed before anything was sent."""

@@ -74,6 +74,8 @@ class Keeper:
         self._clock = clock
         self._only = only
         self._leases_known = leases_known
+        self.leases_written = False
+        """Whether every lease that runs is on disk; before the end nobody knows."""
         # A process that is gone before its token is used may be killed before it has written down what it promised.
         self._unwritten_lease = UNWRITTEN_LEASE if only is None else 0.0
         self._rows = Rows(store=store, worker=worker, driver=driver, clock=clock)
@@ -109,7 +111,7 @@ class Keeper:
         finally:
             with trio.CancelScope(shield=True):
                 await self._driver.save_rest(self._rows.everything())
-                await self._driver.write_leases(self._rows.everything())
+                self.leases_written = await self._driver.write_leases(self._rows.everything())
 
     async def _watch_clock(self) -> None:
         """Notice that the wall clock ran ahead of boot time: the machine was paused, and its tokens are older."""

@@ -98,7 +98,9 @@ async def _get(
             if engine.notice is not None:
                 say(engine.notice)
             wish = replace(wish, timeout=max(0.0, deadline - trio.current_time()))
+            lock.leaves_in_order = False  # until it has
             found = await _keep(engine, profile.name, wish)
+            lock.leaves_in_order = engine.keeper.leases_written
             (state,) = engine.keeper.status([profile.name])
             if (unsaved := state.life.save_problem) is not None:
                 say(f"the new token of {profile.name} is lost after this use: {unsaved.sentence}")

@@ -66,7 +66,8 @@ class StateLock:
     """The exclusive right to spend what the state directory holds: an flock, kept as long as the process needs it.
 
     The file is a label besides: it tells who holds the lock, and is blank when nobody does. `inherited_in_order` says
-    that it was: whoever had the lock before was not killed, and has written down what the next one must know.
+    that it was: whoever had the lock before was not killed, and has written down what the next one must know. Whoever
+    could not sets `leaves_in_order` to False, and the label stays as after a kill.
     """
 
     def __init__(self, directory: Path, descriptor: int) -> None:
@@ -74,6 +75,7 @@ class StateLock:
         self._descriptor = descriptor
         self._label = b""
         self.inherited_in_order = not _read(descriptor)
+        self.leaves_in_order = self.inherited_in_order  # who does nothing changes nothing
 
     @classmethod
     def take(cls, directory: Path, socket: Path | None, *, take_over: bool = False) -> Self:
@@ -116,7 +118,7 @@ class StateLock:
     def release(self) -> None:
         """Let the next process have it. The file stays: unlinking it would let two processes lock two files."""
         # Not if somebody took it over: then the label is theirs.
-        if _read(self._descriptor) == self._label:
+        if self.leaves_in_order and _read(self._descriptor) == self._label:
             _write(self._descriptor, b"")
         os.close(self._descriptor)
 

@@ -368,6 +368,24 @@ async def test_a_lease_of_an_unsaved_token_outlives_a_crash(autojump_clock: Mock
         assert saved.leased_until >= first.clock.now().boot + 3580, "a shorter promise shortens no longer one"
 
 
+@pytest.mark.parametrize("room", [True, False])
+async def test_who_leaves_knows_whether_every_lease_is_on_disk(
+    autojump_clock: MockClock, tmp_path: Path, room: bool
+) -> None:
+    """Short leases are written down at the end; where the disk refuses one, whoever comes next has to assume it."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        await world.login()
+        await world.get()
+
+        def full(*_: object, **__: object) -> None:
+            raise StoreProblem("the disk is full", "df -h")
+
+        if not room:
+            world.store.note = full  # type: ignore[method-assign]
+        assert not world.keeper.leases_written
+    assert world.keeper.leases_written is room
+
+
 async def test_a_long_lease_outlives_two_crashes(autojump_clock: MockClock, tmp_path: Path) -> None:
     """The daemon after a crash keeps what it found, also where it promises less itself before it is killed in turn."""
     async with refreshing(tmp_path, settings=YEAR) as first:

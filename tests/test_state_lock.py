@@ -62,6 +62,22 @@ def test_the_label_says_who_holds_it_and_for_what(directory: Path) -> None:
     oneshot.release()
 
 
+def test_who_could_not_write_everything_down_has_not_left_in_order(directory: Path) -> None:
+    """Nor does somebody who comes and goes without doing anything make it better."""
+    first = StateLock.take(directory, SOCKET)
+    first.leaves_in_order = False
+    first.release()
+    second = StateLock.take(directory, None)
+    second.release()
+    third = StateLock.take(directory, SOCKET)
+    third.leaves_in_order = True
+    third.release()
+    fourth = StateLock.take(directory, SOCKET)
+    fourth.release()
+
+    assert [one.inherited_in_order for one in (first, second, third, fourth)] == [True, False, False, True]
+
+
 def test_who_was_killed_has_not_left_in_order(directory: Path) -> None:
     """Whoever takes the lock can tell whether all that the one before knew is on disk."""
     first = StateLock.take(directory, SOCKET)
