@@ -13,6 +13,8 @@ from support.pat import Pat, a_pat, link_commands
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user_manager import RUNTIME
 
+pytestmark = pytest.mark.storm
+
 CREDENTIALS = f"{RUNTIME}/pmcred/credentials"
 UNIT = """
 [Service]

@@ -15,7 +15,7 @@ from pmcredd.sandbox.greeting import login_toml
 from pmcredd.sandbox.instances import CODE, MIXED, Sandbox
 from pmcredd.sandbox.settings import Settings
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.storm]
 
 NAME = "sandbox-login"
 OUT_OF_REACH = "http://127.0.0.1:6697/callback"  # as on another machine: Chromium opens nothing on a port of IRC's

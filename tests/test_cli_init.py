@@ -18,6 +18,8 @@ from support.user import PMCRED, User
 
 from pmcredd.cli.problem import for_a_draft
 
+pytestmark = pytest.mark.storm
+
 CLIENT_SECRET = "fake-secret-password-xxxxxxxxxxxxxxxxxxx"
 PM3_ID, PM3_SECRET = "SANDBOXAPPLICATIONFORALLTHEGRANT", "fake-secret-pm3-xxxxxxxxxxxxxxxxxxxxxxxx"
 PASSWORD = "demo-password"

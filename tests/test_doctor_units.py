@@ -9,6 +9,8 @@ import pytest
 from support.pat import Pat, a_pat, link_commands
 from support.sandbox import SandboxProcess, sandbox_process
 
+pytestmark = pytest.mark.storm
+
 Row = Mapping[str, Any]
 
 UNPROTECTED = """

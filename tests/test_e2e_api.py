@@ -15,6 +15,8 @@ from support.user import PMCRED, User
 
 from pmcredd.secret import Secret
 
+pytestmark = pytest.mark.storm
+
 GENERATIONS = ["sandbox", "sandbox3"]  # the profiles of ProcessMaker 4 and 3
 
 

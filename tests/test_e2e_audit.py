@@ -15,6 +15,8 @@ from support.pseudo_terminal import PseudoTerminal
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import PMCRED, User
 
+pytestmark = pytest.mark.storm
+
 THIN = str(Path(sys.executable).with_name("pmcred"))
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="takes on another user's identity, which root alone can")

@@ -20,6 +20,8 @@ from pmcredd.profile_keys import EVENT_COMMAND_KEYS, EVENT_KEYS
 from pmcredd.profile_reader import read_config
 from pmcredd.profiles import SourceFile
 
+pytestmark = pytest.mark.storm
+
 DOCS = Path(__file__).parent.parent / "docs" / "events.md"
 
 

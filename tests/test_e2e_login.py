@@ -18,6 +18,8 @@ from pmcredd.sandbox.greeting import login_toml
 from pmcredd.sandbox.instances import Sandbox
 from pmcredd.sandbox.settings import Settings
 
+pytestmark = pytest.mark.storm
+
 NAME = "sandbox-login"
 
 

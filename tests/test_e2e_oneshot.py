@@ -23,6 +23,8 @@ from pmcredd.sandbox.instances import CODE
 from pmcredd.state_lock import StateLock, holder
 from pmcredd.store import Store, identity
 
+pytestmark = pytest.mark.storm
+
 AT_ONCE = 20
 ONESHOT = ("get", "prod", "--oneshot", "--for", "10s")
 

@@ -16,6 +16,8 @@ from support.pass_store import PassStore, needs_pass, pass_store
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import PMCRED, User
 
+pytestmark = pytest.mark.storm
+
 KEPT = ("client_secret", "password")  # these secrets of the profile `sandbox` are kept elsewhere
 
 

@@ -22,6 +22,8 @@ from support.user_manager import INSTALLED
 
 from pmcredd.sandbox.instances import PASSWORD, USERS
 
+pytestmark = pytest.mark.storm
+
 DOCS = Path(__file__).parents[1] / "docs" / "recipes.md"
 BIN = Path(sys.prefix, "bin")
 

@@ -18,6 +18,8 @@ from support.pat import UNITS, Pat, a_pat, link_commands
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user_manager import HOME, INSTALLED, ROOT, RUNTIME, user_manager
 
+pytestmark = pytest.mark.storm
+
 UNREACHABLE = """
 [profiles.slow]
 url = "http://127.0.0.1:{port}"

@@ -15,6 +15,8 @@ from support.user_manager import HOME, ROOT, UserManager, user_manager
 from pmcredd.cli import service
 from pmcredd.cli.problem import Problem
 
+pytestmark = pytest.mark.storm
+
 NAMES = ("pmcredd", "pmcred", "pmcred-cli")
 
 
