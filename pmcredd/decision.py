@@ -141,7 +141,8 @@ def _decide_as_it_is(
         return Serve(min(until, next_try, end))
     if held.token.expires_in is not None and lasting > held.token.expires_in:
         return CannotPromise(held.token.expires_in)
-    # Somebody may mend what stops us at any time; from the forced moment on the login would be at stake.
+    # Somebody may mend what stops us at any time; from the forced moment on the login would be at stake, and nobody
+    # assumes a lease after a crash: one that runs past it is written down, however short (keeper.py).
     limit = min(end, next_try, end if window is None or now.boot >= window.forced else window.forced)
     return Serve(until) if until <= limit else Fail()
 

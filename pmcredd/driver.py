@@ -11,7 +11,7 @@ from functools import partial
 
 import trio
 
-from pmcredd import arrival, lifecycle, telling, validity
+from pmcredd import arrival, lifecycle, telling, transition, validity
 from pmcredd.bearer import Bearer
 from pmcredd.clock import Clock
 from pmcredd.exchange import Exchange, Order
@@ -299,7 +299,8 @@ class Driver:
 
     async def lease(self, row: Row, until: float) -> None:
         """Write down a long lease before it is promised: a daemon that comes after a crash keeps it."""
-        rounded = math.ceil(until / 60) * 60.0
+        # Never past the forced moment, unless the promise is: the login would wait for nobody.
+        rounded = max(until, min(math.ceil(until / 60) * 60.0, transition.forced(row.life)))
         if rounded <= row.leased_on_disk:
             return
         row.leased_on_disk = rounded

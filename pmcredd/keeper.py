@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import trio
 
-from pmcredd import lifecycle, oauth, processmaker, profiles, telling, validity
+from pmcredd import lifecycle, oauth, processmaker, profiles, telling, transition, validity
 from pmcredd.account import Accounts, Admit
 from pmcredd.bearer import Bearer
 from pmcredd.clock import LONGEST_SLEEP, Clock
@@ -154,7 +154,7 @@ class Keeper:
         decision = decide(row.life, now, lasting)
         if not isinstance(decision, Serve):
             return None
-        if decision.lease is not None and lasting is not None and lasting > self._unwritten_lease:
+        if self._to_disk(row, decision, lasting):
             return None  # it is written down first
         return self._serve(row, decision, now)
 
@@ -320,7 +320,7 @@ class Keeper:
                 decision = Serve() if alive and lasting is None else CannotPromise(0.0)
             match decision:
                 case Serve(lease):
-                    if lease is not None and lasting is not None and lasting > self._unwritten_lease:
+                    if lease is not None and self._to_disk(row, decision, lasting):
                         await self._driver.lease(row, lease)
                         if row.life is not life:
                             continue  # while it was written, everything may have changed
@@ -341,6 +341,12 @@ class Keeper:
                     raise telling.failure(
                         row.profile, life, f"there is no token for {row.profile.name}", Code.NEEDS_LOGIN
                     )
+
+    def _to_disk(self, row: Row, decision: Serve, lasting: float | None) -> bool:
+        """Say whether a promise has to be written down: whether it is none of those that are assumed after a crash."""
+        if decision.lease is None:
+            return False
+        return (lasting is not None and lasting > self._unwritten_lease) or decision.lease > transition.forced(row.life)
 
     def _leased(self, row: Row, now: Moment) -> bool:
         return row.life.leased_until > now.boot

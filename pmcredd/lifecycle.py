@@ -117,10 +117,12 @@ def _leases_found(life: Life, held: validity.Held, event: Restored, now: Moment)
     """Give the end of the leases that may run: short ones are written down only by those who leave in good order."""
     if life.terms.rule is not Rule.REFRESH_DISRUPTIVELY:
         return 0.0
-    assumed = event.leased_until if event.leases_known else max(event.leased_until, now.boot + ASSUMED_LEASE)
+    if event.leases_known:
+        return event.leased_until
+    assumed = now.boot + ASSUMED_LEASE
     # Where the token's age is in doubt, so is its window; leases were given all the same.
     window = validity.window(life.terms, held) if life.dated else None
-    return assumed if window is None else min(assumed, window.forced)
+    return max(event.leased_until, assumed if window is None else min(assumed, window.forced))
 
 
 def _asked(life: Life, _event: Event, now: Moment, jitter: float) -> Step:

@@ -33,6 +33,12 @@ def kills(life: Life) -> bool:
     return life.terms.rule is Rule.REFRESH_DISRUPTIVELY and refreshes and not life.dead
 
 
+def forced(life: Life) -> float:
+    """Give the boot time from which a renewal that kills waits for no new promise; infinity where none does."""
+    window = validity.window(life.terms, life.held) if life.held is not None and kills(life) else None
+    return float("inf") if window is None else window.forced
+
+
 def leased(life: Life, now: Moment) -> bool:
     """Say whether a renewal now would break a promise."""
     return kills(life) and living(life, now) is not None and now.boot < life.leased_until

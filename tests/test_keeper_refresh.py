@@ -368,6 +368,25 @@ async def test_a_lease_of_an_unsaved_token_outlives_a_crash(autojump_clock: Mock
         assert saved.leased_until >= first.clock.now().boot + 3580, "a shorter promise shortens no longer one"
 
 
+async def test_a_short_lease_past_the_forced_moment_outlives_a_crash(autojump_clock: MockClock, tmp_path: Path) -> None:
+    """Nobody assumes one there after a crash, or logins would be lost: so it is on disk, however short."""
+    async with refreshing(tmp_path, settings=YEAR) as first:
+        handed = await first.login()
+        assert handed.expires_at is not None
+        first.way.token_faults.extend(["refused"] * 5000)
+        await trio.sleep(handed.expires_at - first.clock.now().wall - DAY)
+        leased = await first.get()
+        assert first.lives(leased)
+        first.way.token_faults.clear()
+        sandbox, clock, left = first.sandbox, first.clock, first.kill()
+    async with refreshing(left, sandbox=sandbox, clock=clock) as second:
+        assert leased.good_until is not None
+        await trio.sleep(max(0.0, leased.good_until - second.clock.now().wall - 0.5))
+        assert second.lives(leased)
+        await trio.sleep(120)
+        assert not second.lives(leased)
+
+
 @pytest.mark.parametrize("room", [True, False])
 async def test_who_leaves_knows_whether_every_lease_is_on_disk(
     autojump_clock: MockClock, tmp_path: Path, room: bool

@@ -358,7 +358,8 @@ def test_an_unknown_token_s_save_changes_nothing() -> None:
         pytest.param(0.0, 0, 60.0, id="a minute: leases as short as that are not written down"),
         pytest.param(300.0, 0, 300.0, id="a longer one was"),
         pytest.param(300.0, 290, 350.0, id="and may be nearly over"),
-        pytest.param(FORCED + 60, START, FORCED, id="rounded up, but not past the forced moment"),
+        pytest.param(0.0, FORCED - 10, FORCED, id="what is assumed ends at the forced moment"),
+        pytest.param(FORCED + 60, START, FORCED + 60, id="what was promised past it is kept"),
     ],
 )
 def test_leases_survive_a_restart(written: float, after: float, expected: float) -> None:

@@ -90,9 +90,12 @@ class Machine(Daemon):
             assert lease > now, "a lease of nothing"
             assert lasting is None or lease >= now + lasting, "a promise was bent"
             self.life = replace(self.life, leased_until=max(self.life.leased_until, lease))
-            written = lasting is None or lasting <= UNWRITTEN_LEASE or not self.disk.full
-            if lasting is not None and lasting > UNWRITTEN_LEASE:
-                self.leased_on_disk = max(self.leased_on_disk, math.ceil(lease / 60) * 60.0)
+            forced = transition.forced(self.life)
+            to_disk = (lasting is not None and lasting > UNWRITTEN_LEASE) or lease > forced
+            written = not to_disk or not self.disk.full
+            if to_disk:
+                rounded = max(lease, min(math.ceil(lease / 60) * 60.0, forced))
+                self.leased_on_disk = max(self.leased_on_disk, rounded)
                 self._note()
             if lease != float("inf"):
                 self.leases.append(Lease(access, lease + self.booted_at, written, self.processes))
