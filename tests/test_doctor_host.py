@@ -65,10 +65,12 @@ def test_a_number_that_is_no_daemon_s() -> None:
 
 def test_a_process_that_everybody_may_look_into() -> None:
     """A daemon that had not hardened itself would be seen as that."""
-    with subprocess.Popen([sys.executable, "-c", "input()", "pmcredd"], stdin=subprocess.PIPE) as process:
+    ready = [sys.executable, "-c", "print(flush=True); input()", "pmcredd"]
+    with subprocess.Popen(ready, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # for an instant within exec(2) it has no command line
         found = read_process(str(process.pid))
-        assert process.stdin is not None
-        process.stdin.close()
+        process.communicate(b"\n")
     assert found is not None
     assert (found.uid, found.open) == (os.geteuid(), True)
     assert (found.no_new_privs, found.seccomp) != (None, None)
