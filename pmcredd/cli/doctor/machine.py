@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from importlib import metadata
 
 import pmcredd
+from pmcredd.cli import restart
 from pmcredd.cli.doctor import judge_daemon, judge_host
 from pmcredd.cli.doctor.daemon import ask_daemon
 from pmcredd.cli.doctor.files import Read, look_at_socket
@@ -61,7 +62,7 @@ class Machine:
     def _daemon(self, answers: Answers, read: Read, only: str | None) -> list[Finding]:
         hello = answers.hello
         found = [DAEMON.ok("socket", f"{answers.socket} is answered by process {hello.get('pid', '?')}")]
-        found += judge_daemon.versions(hello, _versions(), restart=self._restart())
+        found += judge_daemon.versions(hello, _versions(), restart=restart.command(self.process))
         found += judge_daemon.told(hello)
         if not any(each.area == PROFILES and each.level is Level.PROBLEM for each in read.findings):
             found += judge_daemon.in_step(read.config.profiles.values(), answers, only=only)
@@ -83,11 +84,6 @@ class Machine:
         if not self.units.service.there:
             return "pmcred service install"
         return "systemctl --user start pmcredd.socket pmcredd.service"
-
-    def _restart(self) -> str:
-        if self.process is not None and self.process.unit is not None and "pmcred" in self.process.unit:
-            return f"systemctl --user restart {self.process.unit}"
-        return "pmcred stop, then start pmcredd again"
 
 
 def _versions() -> Versions:
