@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import pmcredd
+from pmcredd.cli import restart
 from pmcredd.cli.doctor import host, machine
 from pmcredd.cli.doctor.host import ask_manager, lingers, read_process
 from pmcredd.cli.doctor.judge_daemon import Versions
@@ -105,6 +106,6 @@ def test_a_package_that_nobody_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_command_that_starts_it_anew() -> None:
     """By systemd where systemd runs it, else by hand."""
     found = machine.Machine()
-    assert "pmcred stop" in found._restart()
+    assert "pmcred stop" in restart.command(found.process)
     found.process = Process(7, 1000, open=False, unit="pmcredd.service")
-    assert found._restart() == "systemctl --user restart pmcredd.service"
+    assert restart.command(found.process) == "systemctl --user restart pmcredd.service"
