@@ -1,7 +1,9 @@
 """What every test starts from: no configuration, no daemon and no secret of the person who runs the tests."""
 
+import fcntl
 import os
 import sqlite3
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,6 +44,17 @@ def _stores_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def fixed_ports() -> Iterator[None]:
+    """Let one test at a time listen on a port that is always the same: tests run side by side, in several processes."""
+    directory = os.open(tempfile.gettempdir(), os.O_RDONLY | os.O_DIRECTORY)  # a lock on it leaves nothing behind
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(directory)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

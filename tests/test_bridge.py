@@ -170,6 +170,7 @@ async def test_only_a_wait_is_kept_by_systemd(tmp_path: Path, path: Path, listen
         (None, "answers only systemd's LoadCredential=", "bad-request", None),
         (f"\0test-{os.getpid()}", "answers only systemd's LoadCredential=", "bad-request", None),
     ],
+    ids=["not for units", "no profile", "no address", "another address"],  # the addresses differ from run to run
 )
 async def test_no_token_fails_the_start(
     tmp_path: Path, path: Path, listener: Listener, bound: str | None, why: str, code: str, about: str | None

@@ -156,6 +156,7 @@ def test_who_comes_late_meets_nobody(browser: Browser, daemon: Daemon) -> None:
     assert daemon.user.run("get", NAME).returncode == 4
 
 
+@pytest.mark.usefixtures("fixed_ports")
 def test_a_login_of_before_does_not_finish_another_one(browser: Browser, daemon: Daemon) -> None:
     """The page of an earlier login, finished in an old tab, is told that it is the wrong one."""
     with login(daemon, "sandbox3-login") as first:
@@ -176,6 +177,7 @@ def test_a_login_of_before_does_not_finish_another_one(browser: Browser, daemon:
         assert terminal.end() == 0
 
 
+@pytest.mark.usefixtures("fixed_ports")
 def test_the_address_bar_is_pasted_where_the_browser_is_elsewhere(browser: Browser, daemon: Daemon) -> None:
     """The browser cannot open the last address, as on another machine, and still shows it to be copied."""
     with login(daemon, "far") as terminal:
@@ -191,6 +193,7 @@ def test_the_address_bar_is_pasted_where_the_browser_is_elsewhere(browser: Brows
         assert terminal.end() == 0
 
 
+@pytest.mark.usefixtures("fixed_ports")
 def test_a_code_that_was_pasted_too_late_says_so(browser: Browser, daemon: Daemon, sandbox: SandboxProcess) -> None:
     """A code lives ten minutes; the way on is another login."""
     with login(daemon, "far") as terminal:

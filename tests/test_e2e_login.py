@@ -150,6 +150,7 @@ def login_ends(user: User, person: str) -> int:
     return user.run("login", NAME, BROWSER=browser(person)).returncode
 
 
+@pytest.mark.usefixtures("fixed_ports")
 def test_processmaker_3_logs_in_at_its_fixed_address(daemon: Daemon) -> None:
     """Its tokens tell no user, so none is named."""
     done = daemon.user.run("login", "sandbox3-login", BROWSER=browser("demo"))
