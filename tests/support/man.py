@@ -1,5 +1,7 @@
 """Writes the manual pages, man/*.[157], out of what the programs run on: `cd tests && python -m support.man`.
 
+And docs/commands.md, which tells the same of pmcred and pmcredd to who reads the documentation in a browser.
+
 What people say stands in man/*.md. A line `{{name}}` there is replaced by what _PARTS has under that name, made out of
 the command lines, the keys of profiles and the socket's protocol as the programs themselves define them.
 """
@@ -20,9 +22,18 @@ from support import roff
 
 TREE = Path(__file__).resolve().parents[2]
 FOLDER = TREE / "man"
+COMMANDS = TREE / "docs" / "commands.md"
 COMMAND = "cd tests && python -m support.man"
 PAGES = ("pmcred.1", "pmcredd.1", "pmcred-profiles.5", "pmcred-protocol.7")
 
+_COMMANDS = f"""# Commands
+
+<!-- Made out of the programs and man/*.md; do not edit. To make it anew: {COMMAND} -->
+
+Every verb of `pmcred`, and the daemon `pmcredd`. `man pmcred` and `man pmcredd` say the same, and
+`pmcred VERB --help` the part that you need. `pmcred get`, `header` and `status` are what you will type.
+
+"""
 _EVERYWHERE = frozenset({"--help", "--socket", "--verbose", "--version"})
 _VALUES = {
     Kind.SECRET: "a secret",
@@ -34,9 +45,27 @@ _VALUES = {
 def page(name: str) -> str:
     """Give a page, such as pmcred.1, as it should stand in man/."""
     title, _, section = name.rpartition(".")
+    return roff.page(title, int(section), pmcredd.__version__, _words(name))
+
+
+def commands() -> str:
+    """Give docs/commands.md as it should stand there."""
+    reference = [_reference(_words(name)) for name in ("pmcred.1", "pmcredd.1")]
+    return _COMMANDS + reference[0] + "## pmcredd\n\n" + re.sub("^##", "###", reference[1], flags=re.MULTILINE)
+
+
+def _words(name: str) -> str:
     words = (FOLDER / f"{name}.md").read_text()
-    whole = re.sub(r"^\{\{(.+)\}\}$", lambda found: _PARTS[found[1]](), words, flags=re.MULTILINE)
-    return roff.page(title, int(section), pmcredd.__version__, whole)
+    return re.sub(r"^\{\{(.+)\}\}$", lambda found: _PARTS[found[1]](), words, flags=re.MULTILINE)
+
+
+def _reference(words: str) -> str:
+    """Give what somebody looks up in a manual page, in the Markdown of forges, which know no terms with a meaning."""
+    words = words[words.index("## Options\n") : words.index("## Examples\n")]
+    words = re.sub(r"^(\S.*)\n:   ", r"- \1: ", words, flags=re.MULTILINE)
+    words = re.sub(r"^(- .*(?:\n    .*)*)\n\n(?=- )", r"\1\n", words, flags=re.MULTILINE)
+    words = words.replace("`pmcred-profiles`(5)", "[profiles](profiles.md)")
+    return re.sub(r"^(## )([a-z])", lambda found: found[1] + found[2].upper(), words, flags=re.MULTILINE)
 
 
 def verbs() -> dict[str, argparse.ArgumentParser]:
@@ -243,3 +272,4 @@ _PARTS: Mapping[str, Callable[[], str]] = {
 if __name__ == "__main__":
     for made in PAGES:
         (FOLDER / made).write_text(page(made))
+    COMMANDS.write_text(commands())
