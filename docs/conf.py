@@ -23,8 +23,6 @@ html_title = "pmcredd"
 html_copy_source = False  # every page would be shipped twice
 html_show_sphinx = False
 html_theme_options: dict[str, list[str]] = {"top_of_page_buttons": []}  # they would want the address of a forge
-    "top_of_page_buttons": []
-}  # "view source" and "edit" want a forge's address
 pygments_style = "friendly"
 pygments_dark_style = "monokai"
 
