@@ -47,6 +47,13 @@ def _stores_are_closed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
+def short_path() -> Iterator[Path]:
+    """Give an empty directory for sockets deep below it: a socket's path has 107 bytes, and tmp_path takes many."""
+    with tempfile.TemporaryDirectory(prefix="pm") as directory:
+        yield Path(directory)
+
+
+@pytest.fixture
 def fixed_ports() -> Iterator[None]:
     """Let one test at a time listen on a port that is always the same: tests run side by side, in several processes."""
     directory = os.open(tempfile.gettempdir(), os.O_RDONLY | os.O_DIRECTORY)  # a lock on it leaves nothing behind

@@ -195,8 +195,10 @@ def test_the_socket_option_wins(user: User) -> None:
         assert not user.socket.exists()
 
 
-def test_without_a_runtime_directory(user: User) -> None:
+def test_without_a_runtime_directory(short_path: Path, sandbox: SandboxProcess) -> None:
     """Cron and containers have no runtime directory: daemon and client still find each other, below the state."""
+    user = user_at(short_path)
+    write_profiles(user, sandbox.profiles_toml())
     if os.path.isdir(f"/run/user/{os.getuid()}"):
         pytest.skip("this machine has a runtime directory for the user, which rightly wins")
     gone = {"PMCRED_SOCKET": "", "XDG_RUNTIME_DIR": ""}

@@ -198,22 +198,22 @@ def test_a_large_answer_in_pieces_is_read_to_its_end(place: Place) -> None:
 # Which socket, and whose
 
 
-def test_the_usual_places_are_tried_in_order(place: Place, tmp_path: Path) -> None:
+def test_the_usual_places_are_tried_in_order(place: Place, short_path: Path) -> None:
     """The runtime directory first; a stale socket there does not hide a daemon in the state directory."""
-    home = tmp_path / "home" / ".local" / "state"
+    home = short_path / "home" / ".local" / "state"
     for variables, path in (
-        ({"XDG_RUNTIME_DIR": str(tmp_path / "xdg")}, tmp_path / "xdg" / "pmcred" / "socket"),
-        ({"PMCRED_STATE_DIR": str(tmp_path / "state")}, tmp_path / "state" / "run" / "socket"),
-        ({"XDG_STATE_HOME": str(tmp_path / "st")}, tmp_path / "st" / "pmcred" / "run" / "socket"),
-        ({"HOME": str(tmp_path / "home")}, home / "pmcred" / "run" / "socket"),
+        ({"XDG_RUNTIME_DIR": str(short_path / "xdg")}, short_path / "xdg" / "pmcred" / "socket"),
+        ({"PMCRED_STATE_DIR": str(short_path / "state")}, short_path / "state" / "run" / "socket"),
+        ({"XDG_STATE_HOME": str(short_path / "st")}, short_path / "st" / "pmcred" / "run" / "socket"),
+        ({"HOME": str(short_path / "home")}, home / "pmcred" / "run" / "socket"),
     ):
         with FakeDaemon(path):
             ran = place.run("get", "prod", environ={"PMCRED_SOCKET": "", **variables})
             assert ran.stdout.decode() == f"{TOKEN}\n", variables
-    stale = tmp_path / "xdg" / "pmcred" / "socket"
+    stale = short_path / "xdg" / "pmcred" / "socket"
     with socket.socket(socket.AF_UNIX) as killed, FakeDaemon(home / "pmcred" / "run" / "socket") as daemon:
         killed.bind(os.fspath(stale))
-        both = {"PMCRED_SOCKET": "", "XDG_RUNTIME_DIR": str(tmp_path / "xdg"), "HOME": str(tmp_path / "home")}
+        both = {"PMCRED_SOCKET": "", "XDG_RUNTIME_DIR": str(short_path / "xdg"), "HOME": str(short_path / "home")}
         assert place.run("get", "prod", environ=both).stdout.decode() == f"{TOKEN}\n"
         named = {**both, "PMCRED_SOCKET": str(stale)}
         assert left_to_cli(place.run("get", "prod", environ=named), "get", "prod")
