@@ -207,6 +207,20 @@ def test_without_a_runtime_directory(short_path: Path, sandbox: SandboxProcess) 
         assert (user.home / ".local/state/pmcred/run/socket").is_socket()
 
 
+def test_ctrl_c_while_it_is_still_loading(user: User) -> None:
+    """It dies of it, as a shell expects, and shows no traceback."""
+    command = [sys.executable, "-X", "importtime", "-m", "pmcredd"]
+    with subprocess.Popen(command, env=user.environ, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "trio._core" in line:
+                process.send_signal(signal.SIGINT)
+                break
+        told = process.stderr.read()
+    assert process.returncode == -signal.SIGINT
+    assert "Traceback" not in told
+
+
 def test_under_journald_lines_carry_their_priority(user: User, tmp_path: Path) -> None:
     """When stderr is the journal each line begins with its priority, and has no time of its own."""
     write_profiles(

@@ -106,9 +106,7 @@ def parts_of_verbs(page: str) -> Iterable[tuple[str, str]]:
 @needs_man
 def test_every_option_of_pmcredd_is_there(pages: Mapping[str, str]) -> None:
     """What `pmcredd --help` names stands in the daemon's page."""
-    ran = subprocess.run(
-        [sys.executable, "-c", "from pmcredd.daemon import main; main()", "--help"], capture_output=True, text=True
-    )
+    ran = subprocess.run([sys.executable, "-m", "pmcredd", "--help"], capture_output=True, text=True)
     named = re.findall(r"^  (?:-\w, )?(--[a-z-]+)", ran.stdout, re.MULTILINE)
     assert "--check" in named
     for option in named:
