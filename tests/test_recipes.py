@@ -1,6 +1,5 @@
 """docs/recipes.md: every recipe is run as it stands there; only the address is that of a sandbox."""
 
-import json
 import os
 import re
 import select
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.box import HOME, RUNTIME, Box, box, installed
 from support.daemon import running, user_at, write_profiles
+from support.recipes import NAMES, recipe, users_in
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import User
 from support.user_manager import INSTALLED
@@ -24,15 +24,7 @@ from pmcredd.sandbox.instances import PASSWORD, USERS
 
 pytestmark = pytest.mark.storm
 
-DOCS = Path(__file__).parents[1] / "docs" / "recipes.md"
 BIN = Path(sys.prefix, "bin")
-
-
-def recipe(section: str, language: str, sandbox: SandboxProcess) -> str:
-    """Give a block of a section, with the sandbox's address in the place of the reader's own."""
-    text = DOCS.read_text().partition(f"\n## {section}\n")[2].partition("\n## ")[0]
-    (block,) = re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    return str(block).replace("https://acme.processmaker.net", sandbox.url)
 
 
 @pytest.fixture
@@ -49,14 +41,6 @@ def user(tmp_path: Path, sandbox: SandboxProcess) -> User:
     installed(found.home)
     write_profiles(found, sandbox.profiles_toml().replace("[profiles.sandbox]", "[profiles.prod]"))
     return found
-
-
-def users_in(answer: str) -> list[str]:
-    """Give the names of the users in what the API has answered."""
-    return [one["username"] for one in json.loads(answer)["data"]]
-
-
-NAMES = [one.username for one in USERS]
 
 
 def read_when_written(pipe: Path) -> str:
