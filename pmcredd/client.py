@@ -9,30 +9,18 @@ import stat
 import struct
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from pmcredd import wire
+from pmcredd.asking import AccessToken as AccessToken
+from pmcredd.asking import PmcredError as PmcredError
+from pmcredd.asking import format_line, get_request, not_understood, reject_request, token_in
 from pmcredd.paths import socket_candidates
 
 _NOBODY = 65534  # user_namespaces(7): every uid that is not mapped into a user namespace looks like this one there
 _UID_MAP = Path("/proc/self/uid_map")
-_CONNECT_SECONDS = 10.0
-_SLACK_SECONDS = 10.0  # on top of the time the daemon was given: let its own, better error come first
-
-
-class PmcredError(Exception):
-    """A request failed: `code` is the protocol's, `hint` the command that mends it, or empty."""
-
-    def __init__(self, code: str, message: str, hint: str = "", *, exit_status: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.hint = hint
-        if exit_status is None:
-            known = code in wire.Code.__members__.values()
-            exit_status = wire.Code(code).exit_status if known else wire.Code.INTERNAL.exit_status
-        self.exit_status = exit_status
+CONNECT_SECONDS = 10.0
+SLACK_SECONDS = 10.0  # on top of the time the daemon was given: let its own, better error come first
 
 
 class NoDaemon(PmcredError):
@@ -47,22 +35,6 @@ class NoDaemon(PmcredError):
             exit_status=69,
         )
         self.tried = tuple(tried)
-
-
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    """A token that works now.
-
-    `expires_at` is when the server lets it expire and `good_until` until when the daemon will not replace it, both in
-    unix time; None means that nobody knows.
-    """
-
-    access_token: str = field(repr=False)
-    token_type: str
-    expires_at: int | None
-    good_until: int | None
-    profile: str
-    url: str
 
 
 def get_token(
@@ -87,31 +59,36 @@ def get_token(
         NoDaemon: there is no daemon to ask.
 
     """
-    target = profile or os.environ.get("PMCRED_PROFILE")
-    if not target:
-        raise PmcredError(wire.Code.BAD_REQUEST, "no profile is named", "set PMCRED_PROFILE, or name one")
-    try:
-        args = {"timeout": wire.format_duration(timeout)}
-        if lasting is not None:
-            args["for"] = wire.format_duration(lasting)
-        if not refresh:
-            args["refresh"] = "no"
-    except wire.BadLine as bad:
-        raise PmcredError(wire.Code.BAD_REQUEST, str(bad)) from None
-    request = wire.Request("get", target, args)
-    blocks = call(request, timeout=timeout + _SLACK_SECONDS, socket_path=socket_path)
-    try:
-        (fields,) = blocks
-        return AccessToken(
-            access_token=fields["access_token"],
-            token_type=fields.get("token_type", "Bearer"),
-            expires_at=_unix_time(fields, "expires_at"),
-            good_until=_unix_time(fields, "good_until"),
-            profile=fields.get("profile", target),
-            url=fields.get("url", ""),
-        )
-    except (KeyError, ValueError):
-        raise _not_understood("it holds no token") from None
+    request = get_request(profile, lasting=lasting, timeout=timeout, refresh=refresh, environ=os.environ)
+    return token_in(call(request, timeout=timeout + SLACK_SECONDS, socket_path=socket_path), request)
+
+
+def reject_token(
+    refused: AccessToken | str,
+    profile: str | None = None,
+    *,
+    timeout: float = 60.0,
+    socket_path: Path | None = None,
+) -> AccessToken:
+    """Tell the daemon that the server refused a token (with a 401), and get the one to use instead.
+
+    Any number of reports of one token cost the server one renewal; who reports an older one is given the current one.
+    Only the token's fingerprint is sent.
+
+    Args:
+        refused: what `get_token` gave, or the token itself.
+        profile: whose token it is; by default what an AccessToken says, else $PMCRED_PROFILE.
+        timeout: how many seconds to wait for the new one.
+        socket_path: the daemon's socket, where it is not in one of the usual places.
+
+    Raises:
+        PmcredError: there is no other one; `hint` says what to do about it. `code` is "not-rejected" if the token
+            lives, so that the trouble lies elsewhere.
+        NoDaemon: there is no daemon to ask.
+
+    """
+    request = reject_request(refused, profile, timeout=timeout, environ=os.environ)
+    return token_in(call(request, timeout=timeout + SLACK_SECONDS, socket_path=socket_path), request)
 
 
 def call(
@@ -131,12 +108,10 @@ def call(
         NoDaemon: there is no daemon to ask.
 
     """
-    line = _line(request)
-    with _connect(socket_path) as connection, _told(timeout):
+    line = format_line(request)
+    with connect(socket_path) as connection, told(timeout):
         answer = _exchange(connection, line, timeout)
-    if isinstance(answer, wire.Error):
-        raise PmcredError(answer.code, answer.message, answer.hint)
-    return [dict(block) for block in answer.blocks]
+    return blocks_of(answer)
 
 
 def stream(
@@ -160,17 +135,17 @@ def stream(
         BrokenPipeError: nobody reads any more what is written to `output`.
 
     """
-    line = _line(request)
-    with _connect(socket_path) as connection:
-        with _told(timeout):
+    line = format_line(request)
+    with connect(socket_path) as connection:
+        with told(timeout):
             connection.settimeout(timeout)
-            _send(connection, line)
+            send(connection, line)
         reader = wire.AnswerReader()
         begun = False
         while True:
             if begun and output is not None:
                 _wait_for(connection, output)
-            with _told(timeout):
+            with told(timeout):
                 data = connection.recv(65536)
                 if not data and not (begun and reader.between_answers):
                     raise _cut()
@@ -189,22 +164,15 @@ def stream(
                 connection.settimeout(None)
 
 
-def _line(request: wire.Request) -> bytes:
-    try:
-        return wire.format_request(request)
-    except wire.BadLine as bad:
-        raise PmcredError(wire.Code.BAD_REQUEST, str(bad)) from None
-
-
 @contextlib.contextmanager
-def _told(timeout: float | None) -> Iterator[None]:
-    """Tell what goes wrong on a connection in our own words."""
+def told(timeout: float | None) -> Iterator[None]:
+    """Tell what goes wrong on a connection in our own words: as a PmcredError."""
     try:
         yield
     except TimeoutError:
         raise PmcredError(wire.Code.WAITING, f"the daemon has not answered within {timeout:g} s") from None
     except wire.BadLine as bad:
-        raise _not_understood(str(bad)) from None
+        raise not_understood(str(bad)) from None
     except OSError as failed:
         # It was ended or killed: as good as stopping, which --oneshot takes as its turn.
         raise PmcredError(
@@ -215,21 +183,36 @@ def _told(timeout: float | None) -> Iterator[None]:
 def _exchange(connection: socket.socket, line: bytes, timeout: float | None) -> wire.Ok | wire.Error:
     deadline = None if timeout is None else time.monotonic() + timeout
     connection.settimeout(timeout)
-    _send(connection, line)
+    send(connection, line)
     reader = wire.AnswerReader()
     while True:
         if deadline is not None:
             connection.settimeout(max(deadline - time.monotonic(), 0.001))
         data = connection.recv(65536)
-        if not data:
-            raise _cut()
-        for event in reader.feed(data):
-            if isinstance(event, wire.Error) or (isinstance(event, wire.Ok) and not event.streaming):
-                return event
-            raise wire.BadLine("it streams, and nobody asked for that")
+        if answer := take(reader, data):
+            return answer
 
 
-def _send(connection: socket.socket, line: bytes) -> None:
+def take(reader: wire.AnswerReader, data: bytes) -> wire.Ok | wire.Error | None:
+    """Take what was received, b"" at the connection's end; gives the answer once it is whole. For use within told()."""
+    if not data:
+        raise _cut()
+    for event in reader.feed(data):
+        if isinstance(event, wire.Error) or (isinstance(event, wire.Ok) and not event.streaming):
+            return event
+        raise wire.BadLine("it streams, and nobody asked for that")
+    return None
+
+
+def blocks_of(answer: wire.Ok | wire.Error) -> list[dict[str, str]]:
+    """Give the blocks of an answer. Raises PmcredError if it is an error."""
+    if isinstance(answer, wire.Error):
+        raise PmcredError(answer.code, answer.message, answer.hint)
+    return [dict(block) for block in answer.blocks]
+
+
+def send(connection: socket.socket, line: bytes) -> None:
+    """Send a request."""
     # A daemon that refuses us says why before it hangs up: read that.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):
         connection.sendall(line)
@@ -249,15 +232,23 @@ def _cut() -> ConnectionResetError:
     return ConnectionResetError(errno.ECONNRESET, "it was closed before the answer was complete")
 
 
-def _connect(socket_path: Path | None) -> socket.socket:
+def connect(socket_path: Path | None, *, blocking: bool = True) -> socket.socket:
+    """Connect to the first socket whose listener may be trusted.
+
+    Raises:
+        NoDaemon: there is none.
+        BlockingIOError: not `blocking`, and the listener cannot take the connection at once.
+
+    """
     uid = os.geteuid()
     tried = []
     for path in (socket_path,) if socket_path else socket_candidates(os.environ, uid):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Not settimeout(): without blocking, a listener with a full queue would look like a failure.
-            timeval = struct.pack("@ll", int(_CONNECT_SECONDS), int(_CONNECT_SECONDS % 1 * 1e6))
+            timeval = struct.pack("@ll", int(CONNECT_SECONDS), int(CONNECT_SECONDS % 1 * 1e6))
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, timeval)
+            connection.setblocking(blocking)
             why = _wrong_user(uid) or _wrong_directory(path.parent, uid) or _wrong_listener(connection, path, uid)
         except BaseException:
             connection.close()
@@ -305,17 +296,11 @@ def _wrong_listener(connection: socket.socket, path: Path, uid: int) -> str:
     except ConnectionRefusedError:
         return "nobody listens there"
     except BlockingIOError:
-        return f"the daemon has not taken the connection within {_CONNECT_SECONDS:g} s"
+        if not connection.getblocking():
+            raise
+        return f"the daemon has not taken the connection within {CONNECT_SECONDS:g} s"
     except OSError as failed:
         return failed.strerror or str(failed)  # "AF_UNIX path too long" comes without a number
     _, listener, _ = struct.unpack("@iII", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     # Under socket activation this is the user manager's uid: the same.
     return "" if listener == uid else f"the process that listens belongs to uid {listener}, not to you"
-
-
-def _unix_time(fields: dict[str, str], key: str) -> int | None:
-    return int(fields[key]) if key in fields else None
-
-
-def _not_understood(why: str) -> PmcredError:
-    return PmcredError(wire.Code.INTERNAL, f"the daemon's answer makes no sense: {why}", "pmcred --version")

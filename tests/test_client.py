@@ -268,7 +268,7 @@ def test_each_kind_of_wrong_path_has_its_reason(tmp_path: Path) -> None:
 
 def test_a_daemon_too_busy_to_take_us_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full queue is waited for, and then named for what it is."""
-    monkeypatch.setattr(client, "_CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr(client, "CONNECT_SECONDS", 0.05)
     path.parent.mkdir(mode=0o700)
     with socket.socket(socket.AF_UNIX) as listener, socket.socket(socket.AF_UNIX) as other:
         listener.bind(os.fspath(path))

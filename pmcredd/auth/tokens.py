@@ -1,0 +1,89 @@
+"""Where PmcredAuth has its tokens from: the daemon, asked anew for each request, so that what others notice counts."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from pmcredd import async_client, client
+from pmcredd.asking import AccessToken, PmcredError
+from pmcredd.auth.rules import UNAUTHORIZED, blames_token
+from pmcredd.wire import Code
+
+# A 401 that a program gets to see is always explained here; without any set-up, Python writes that to stderr.
+_log = logging.getLogger("pmcredd.auth")
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """How the daemon is asked: the arguments of `get_token`."""
+
+    profile: str | None = None
+    lasting: float | None = None
+    timeout: float = 60.0
+    socket_path: Path | None = None
+
+    def get(self) -> AccessToken:
+        """Get a token. Raises PmcredError."""
+        return client.get_token(self.profile, lasting=self.lasting, timeout=self.timeout, socket_path=self.socket_path)
+
+    async def get_async(self) -> AccessToken:
+        """Get a token. Raises PmcredError."""
+        return await async_client.get_token_async(
+            self.profile, lasting=self.lasting, timeout=self.timeout, socket_path=self.socket_path
+        )
+
+    def replace(self, refused: AccessToken) -> AccessToken | None:
+        """Report a refused token, and get another one; None if the daemon finds that it lives. Raises PmcredError."""
+        try:
+            fresh = client.reject_token(refused, timeout=self.timeout, socket_path=self.socket_path)
+        except PmcredError as error:
+            _check_alive(refused, error)
+            return None
+        return _another(refused, fresh)
+
+    async def replace_async(self, refused: AccessToken) -> AccessToken | None:
+        """Report a refused token, and get another one; None if the daemon finds that it lives. Raises PmcredError."""
+        try:
+            fresh = await async_client.reject_token_async(refused, timeout=self.timeout, socket_path=self.socket_path)
+        except PmcredError as error:
+            _check_alive(refused, error)
+            return None
+        return _another(refused, fresh)
+
+
+def is_refusal(token: AccessToken, status: int, challenge: str | None) -> bool:
+    """Tell whether an answer says that this token is refused, and explain a 401 that does not; as `blames_token`."""
+    if not blames_token(status, challenge):
+        if status == UNAUTHORIZED:
+            scheme = (challenge or "").partition(" ")[0]
+            _explain(token, f"something in front of ProcessMaker asks for {scheme[:40]!r}: the token was not reported")
+        return False
+    return True
+
+
+def explain_unsent(fresh: AccessToken) -> None:
+    """Say why a request is not sent again, though there is another token."""
+    _explain(fresh, "there is a fresh token now, but this body cannot be sent twice: send the request again")
+
+
+def explain_second(fresh: AccessToken) -> None:
+    """Say that a fresh token did not help."""
+    _explain(fresh, f"a fresh token was refused as well: see `pmcred status --explain {fresh.profile}`")
+
+
+def _explain(token: AccessToken, why: str) -> None:
+    _log.warning("401 for profile %s: %s", token.profile, why)
+
+
+def _check_alive(refused: AccessToken, error: PmcredError) -> None:
+    """Explain that the token lives; raise what else the daemon says."""
+    if error.code != Code.NOT_REJECTED:
+        raise error
+    _explain(refused, f"{error.message}; {error.hint}")
+
+
+def _another(refused: AccessToken, fresh: AccessToken) -> AccessToken | None:
+    if fresh.access_token != refused.access_token:
+        return fresh
+    _explain(refused, "the daemon has no other token")
+    return None
