@@ -1,6 +1,6 @@
 """Every key of profiles.toml in one table: its kind, who needs it, who may use it, and a sentence of help.
 
-The reader works from these tables; nothing else knows which keys there are.
+The reader and the JSON Schema are made of these tables; nothing else knows which keys there are.
 """
 
 from collections.abc import Mapping
@@ -14,6 +14,8 @@ NOBODY: frozenset[Grant] = frozenset()
 EVERY_GRANT = frozenset(Grant)
 OAUTH = EVERY_GRANT - {Grant.PERSONAL_ACCESS_TOKEN}
 BOTH: frozenset[int] = frozenset({3, 4})
+GRANTS: Mapping[int, frozenset[Grant]] = MappingProxyType({3: OAUTH, 4: EVERY_GRANT})
+"""The grants of each generation: ProcessMaker 3 has no personal access tokens."""
 
 
 class Kind(Enum):
@@ -46,7 +48,8 @@ class Key:
 
     `needed_by` and `used_by` are grants, `generations` those of ProcessMaker; `choices` belongs to Kind.CHOICE.
     `shared` keys may stand in [defaults]: neither secrets nor what says who a profile is. `limits` tells why not every
-    profile can use a key, where that is not plain.
+    profile can use a key, where that is not plain. `meanings` explains the choices, one by one. A key with `beside`
+    means nothing without one of those in its table.
     """
 
     name: str
@@ -60,11 +63,28 @@ class Key:
     choices: tuple[str | int, ...] = ()
     shared: bool = False
     limits: str = ""
+    meanings: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    def usable(self, grant: Grant, generation: int) -> bool:
+        """Tell whether a profile of this grant and generation has a use for the key."""
+        return grant in self.used_by and generation in self.generations
+
+    def needed(self, grant: Grant, generation: int) -> bool:
+        """Tell whether a profile of this grant and generation cannot do without the key."""
+        return grant in self.needed_by and generation in self.generations
 
 
 def _table(*keys: Key) -> Mapping[str, Key]:
     return MappingProxyType({key.name: key for key in keys})
 
+
+_GRANT_MEANS: Mapping[Grant, str] = {
+    Grant.CLIENT_CREDENTIALS: "The client alone; ProcessMaker 4 answers 401 to such a token on /api/1.0.",
+    Grant.PASSWORD: "A user's name and password.",
+    Grant.AUTHORIZATION_CODE: "A login in the browser (pmcred login NAME), refreshed from then on.",
+    Grant.PERSONAL_ACCESS_TOKEN: "A token that somebody made in ProcessMaker 4; nothing can renew it.",
+}
 
 PROFILE_KEYS = _table(
     Key(
@@ -83,6 +103,7 @@ PROFILE_KEYS = _table(
         needed_by=EVERY_GRANT,
         choices=tuple(str(grant) for grant in Grant),
         shared=True,
+        meanings=tuple(_GRANT_MEANS[grant] for grant in Grant),
     ),
     Key(
         "generation",
@@ -262,12 +283,7 @@ PROFILE_KEYS = _table(
 )
 
 SECRET_KEYS = _table(
-    Key(
-        "file",
-        Kind.FILE,
-        "The secret is the content of this file.",
-        '"~/.secrets/pm-prod"',
-    ),
+    Key("file", Kind.FILE, "The secret is the content of this file.", '"~/.secrets/pm-prod"'),
     Key(
         "command",
         Kind.COMMAND,
@@ -280,23 +296,20 @@ SECRET_KEYS = _table(
         "The secret is in this environment variable; not for a pmcredd that systemd starts.",
         '"PM_PROD_SECRET"',
     ),
-    Key(
-        "credential",
-        Kind.CREDENTIAL,
-        "The secret is the systemd credential of this name.",
-        '"pm-prod"',
-    ),
+    Key("credential", Kind.CREDENTIAL, "The secret is the systemd credential of this name.", '"pm-prod"'),
     Key(
         "keyring",
         Kind.TEXT,
         "The secret is in the keyring, under this service and a username.",
         '"pmcred"',
+        beside=("username",),
     ),
     Key(
         "username",
         Kind.TEXT,
         "The username under which the keyring has it; any name that tells it from the others.",
         '"prod-password"',
+        beside=("keyring",),
     ),
     Key(
         "timeout",
@@ -304,8 +317,12 @@ SECRET_KEYS = _table(
         "How long the command or the keyring may take, in seconds, from 1 to 600.",
         "60",
         default="60",
+        beside=("command", "keyring"),
     ),
 )
+
+SOURCES = ("file", "command", "env", "credential", "keyring")
+"""The keys of a secret's table that say where it is: exactly one of them stands there."""
 
 DAEMON_KEYS = _table(
     Key(
@@ -365,6 +382,7 @@ EVENT_COMMAND_KEYS = _table(
         Kind.COMMAND,
         "The program and its arguments, without a shell.",
         '["notify-send", "A ProcessMaker login is needed"]',
+        needed_by=EVERY_GRANT,
     ),
     Key(
         "timeout",
@@ -373,13 +391,7 @@ EVENT_COMMAND_KEYS = _table(
         "10",
         default="10",
     ),
-    Key(
-        "token",
-        Kind.YES_OR_NO,
-        "Whether the command gets the access token, too.",
-        "true",
-        default="false",
-    ),
+    Key("token", Kind.YES_OR_NO, "Whether the command gets the access token, too.", "true", default="false"),
 )
 
 DEFAULTS_KEYS: Mapping[str, Key] = MappingProxyType({name: key for name, key in PROFILE_KEYS.items() if key.shared})

@@ -16,8 +16,10 @@ from pmcredd.profile_keys import (
     EVENT_COMMAND_KEYS,
     EVENT_KEYS,
     EVERY_GRANT,
+    GRANTS,
     PROFILE_KEYS,
     SECRET_KEYS,
+    SOURCES,
     Key,
     Kind,
 )
@@ -47,9 +49,6 @@ from pmcredd.secret import Secret
 
 _Table = Mapping[str, object]
 _TABLES = ("daemon", "defaults", "profiles")
-# What may stand beside a source, and beside which.
-_BESIDE: Mapping[str, tuple[str, ...]] = {"timeout": ("command", "keyring"), "username": ("keyring",)}
-_SOURCES = tuple(name for name in SECRET_KEYS if name not in _BESIDE)
 _READABLE_BY_OTHERS = 0o044
 
 
@@ -186,7 +185,7 @@ class _Reader:
             return None
         grant = Grant(grant)
         for key in DEFAULTS_KEYS.values():
-            if key.name not in table and key.name in defaults and _usable(key, grant, generation):
+            if key.name not in table and key.name in defaults and key.usable(grant, generation):
                 values[key.name] = defaults[key.name]
         self._fitting(file, name, table, values, grant, generation)
         if self._mistakes:
@@ -249,17 +248,17 @@ class _Reader:
             mend = f"write {key.name} = {key.example}"
             raise Flaw(f"must be a string or a table that names its source, not {kind_of(raw)}", mend)
         values = self._values(SECRET_KEYS, raw, file, profile, f"{key.name}.")
-        named = [name for name in _SOURCES if name in raw]
+        named = [name for name in SOURCES if name in raw]
         if len(named) > 1:
             raise Flaw(f"names {len(named)} sources: {', '.join(named)}", "keep one of them")
         if not named:
             if all(name in SECRET_KEYS for name in raw):  # else the unknown key is what was meant
-                raise Flaw("names no source", f"write one of {', '.join(_SOURCES)}: {key.name} = {key.example}")
+                raise Flaw("names no source", f"write one of {', '.join(SOURCES)}: {key.name} = {key.example}")
             return None
         (source,) = named
-        for name, sources in _BESIDE.items():
-            if name in raw and source not in sources:
-                raise Flaw(f"has a {name}, which only a {' or a '.join(sources)} has", f"remove {name}")
+        for name, key_beside in SECRET_KEYS.items():
+            if name in raw and name not in SOURCES and source not in key_beside.beside:
+                raise Flaw(f"has a {name}, which only a {' or a '.join(key_beside.beside)} has", f"remove {name}")
         if source == "keyring" and "username" not in raw:
             mend = f'write {key.name} = {{ keyring = "SERVICE", username = "NAME" }}'
             raise Flaw("names no username, and the keyring finds nothing without one", mend)
@@ -301,11 +300,11 @@ class _Reader:
         self, file: SourceFile, name: str, table: _Table, values: Mapping[str, Any], grant: Grant, generation: int
     ) -> None:
         for key in PROFILE_KEYS.values():
-            if key.name in table and not _usable(key, grant, generation):
+            if key.name in table and not key.usable(grant, generation):
                 self._unused(file, name, key, grant, generation)
-            elif key.name not in table and key.name not in values and _needed(key, grant, generation):
+            elif key.name not in table and key.name not in values and key.needed(grant, generation):
                 self._missing(file, name, key, table, grant)
-        if grant is Grant.PERSONAL_ACCESS_TOKEN and generation == 3:
+        if grant not in GRANTS[generation]:
             self._wrong(file, name, "grant", "ProcessMaker 3 has no personal access tokens", 'write grant = "password"')
         basic = values.get("client_auth", ClientAuth.BASIC) == ClientAuth.BASIC
         if basic and ":" in values.get("client_id", ""):  # RFC 7617 section 2: the first colon ends the user-id
@@ -349,14 +348,6 @@ class _Reader:
 
 
 _KEYS_OF: Mapping[str, Mapping[str, Key]] = {"daemon": DAEMON_KEYS, "profiles.NAME": PROFILE_KEYS}
-
-
-def _usable(key: Key, grant: Grant, generation: int) -> bool:
-    return grant in key.used_by and generation in key.generations
-
-
-def _needed(key: Key, grant: Grant, generation: int) -> bool:
-    return grant in key.needed_by and generation in key.generations
 
 
 def _shown(name: str) -> str:

@@ -67,13 +67,25 @@ _TYPES: tuple[tuple[type, str], ...] = (
     (time, "a time"),
 )
 
-_WORKSPACE = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_SCOPE = re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*")  # RFC 6749 section 3.3
-_SERVER_PATH = re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%-][A-Za-z0-9._~!$&'()*+,;=:@%/-]*")
-_OWN_ADDRESS = re.compile(r"http://127\.0\.0\.1(?::[1-9][0-9]{0,4})?/.+")
-_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_CREDENTIAL = re.compile(r"(?!\.\.?$)[ -.0-9;-~]{1,255}")  # as systemd has it: a file name without colons
-_A_PAGE = re.compile(r"/(?:api/[0-9.]+|oauth2?|login|sys[^/]*)(?:/.*)?$")
+FORMS: Mapping[Kind, re.Pattern[str]] = {
+    Kind.CLIENT_ID: re.compile(r"[!-~](?:[ -~]*[!-~])?"),  # RFC 6749 appendix A.1
+    Kind.WORKSPACE: re.compile(r"[A-Za-z0-9_-]{1,64}"),
+    Kind.SCOPE: re.compile(r"[!#-\[\]-~]+(?: [!#-\[\]-~]+)*"),  # RFC 6749 section 3.3
+    Kind.SERVER_PATH: re.compile(r"/[A-Za-z0-9._~!$&'()*+,;=:@%-][A-Za-z0-9._~!$&'()*+,;=:@%/-]*"),
+    Kind.REDIRECT_URI: re.compile(r"http://127\.0\.0\.1(?::[1-9][0-9]{0,4})?/.+"),
+    Kind.VARIABLE: re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
+    Kind.CREDENTIAL: re.compile(r"[ -.0-9;-~]{1,255}"),  # as systemd has it: a file name without colons
+}
+"""What a text of a kind looks like as a whole; JSON Schema has no looking ahead, so there is none here."""
+
+RANGES: Mapping[Kind, tuple[int, int]] = {
+    Kind.SECONDS: (1, 600),
+    Kind.LENGTH: (10, 10 * 366 * 86_400),  # ten years
+}
+"""From and to, in seconds."""
+
+A_PAGE = re.compile(r"/(?:api/[0-9.]+|oauth2?|login|sys[^/]*)(?:/.*)?$")
+"""The end of a URL's path that is a page's, or the API's, and not an instance's."""
 
 
 def _written(key: Key) -> str:
@@ -94,17 +106,20 @@ def _text(key: Key, raw: object) -> str:
     return raw
 
 
+def _formed(key: Key, raw: object, wrong: str, mend: str = "") -> str:
+    text = _text(key, raw)
+    if not FORMS[key.kind].fullmatch(text):
+        raise Flaw(wrong, mend or _written(key))
+    return text
+
+
 def _plain(key: Key, raw: object, _: Place) -> str:
     return _text(key, raw)
 
 
 def _client_id(key: Key, raw: object, _: Place) -> str:
-    text = _text(key, raw)
-    if not text.isascii():  # RFC 6749 appendix A.1
-        raise Flaw(
-            "has a character in it that no client id can have", "copy the id from ProcessMaker's list of clients"
-        )
-    return text
+    mend = "copy the id from ProcessMaker's list of clients"
+    return _formed(key, raw, "has a character in it that no client id can have", mend)
 
 
 def _choice(key: Key, raw: object, _: Place) -> str | int:
@@ -144,7 +159,7 @@ def _url(key: Key, raw: object, _: Place) -> str:
         raise Flaw("has a query or a fragment", f'write url = "{url}"')
     if url.scheme == "http" and not url.loopback:
         raise Flaw(f"plain http to {url.host} would show every secret to the network", "write https://")
-    if page := _A_PAGE.search(url.path):
+    if page := A_PAGE.search(url.path):
         raise Flaw(
             f"ends in {page.group()}, the path of a page or of the API",
             f'write url = "{url.origin}{url.path[: page.start()]}"',
@@ -165,23 +180,18 @@ def _proxy(key: Key, raw: object, _: Place) -> str | None:
 
 
 def _workspace(key: Key, raw: object, _: Place) -> str:
-    text = _text(key, raw)
-    if not _WORKSPACE.fullmatch(text):
-        raise Flaw("is not the name of a workspace: letters, digits, - and _", _written(key))
-    return text
+    return _formed(key, raw, "is not the name of a workspace: letters, digits, - and _")
 
 
 def _scope(key: Key, raw: object, _: Place) -> str:
-    text = _text(key, raw)
-    if not _SCOPE.fullmatch(text):
-        raise Flaw("is not a list of scopes with one space between them", _written(key))
-    return text
+    return _formed(key, raw, "is not a list of scopes with one space between them")
 
 
 def _server_path(key: Key, raw: object, _: Place) -> str:
-    text = _text(key, raw)
-    if not _SERVER_PATH.fullmatch(text) or "/../" in f"{text}/" or "/./" in f"{text}/":
-        raise Flaw("is not the path of a URL: it starts with one / and has no query", _written(key))
+    wrong = "is not the path of a URL: it starts with one / and has no query"
+    text = _formed(key, raw, wrong)
+    if "/../" in f"{text}/" or "/./" in f"{text}/":
+        raise Flaw(wrong, _written(key))
     return text
 
 
@@ -203,7 +213,7 @@ def _redirect_uri(key: Key, raw: object, _: Place) -> str:
         raise Flaw("has a query or a fragment", _written(key))
     if not url.path:
         raise Flaw("has no path", _written(key))
-    if not _OWN_ADDRESS.fullmatch(text):
+    if not FORMS[key.kind].fullmatch(text):
         raise Flaw("is not in the form that servers compare", f'write {key.name} = "{url}"')
     return text
 
@@ -224,18 +234,8 @@ def _path(text: str, place: Place) -> str:
     return text if text.startswith("/") else f"{place.folder.rstrip('/')}/{text.removeprefix('./')}"
 
 
-SHORTEST_LENGTH, LONGEST_LENGTH = 10, 10 * 366 * 86_400  # seconds; ten years
-
-
 def _seconds(key: Key, raw: object, _: Place) -> float:
-    return _number_of_seconds(key, raw, 1, 600)
-
-
-def _length(key: Key, raw: object, _: Place) -> float:
-    return _number_of_seconds(key, raw, SHORTEST_LENGTH, LONGEST_LENGTH)
-
-
-def _number_of_seconds(key: Key, raw: object, least: int, most: int) -> float:
+    least, most = RANGES[key.kind]
     if isinstance(raw, bool) or not isinstance(raw, int | float):
         raise Flaw(f"must be a number of seconds, not {kind_of(raw)}", _written(key))
     if not least <= raw <= most:  # not a number (nan) compares false, too
@@ -264,16 +264,14 @@ def _yes_or_no(key: Key, raw: object, _: Place) -> bool:
 
 
 def _variable(key: Key, raw: object, _: Place) -> str:
-    text = _text(key, raw)
-    if not _VARIABLE.fullmatch(text):
-        raise Flaw("is not the name of an environment variable: letters, digits and _, without $", _written(key))
-    return text
+    return _formed(key, raw, "is not the name of an environment variable: letters, digits and _, without $")
 
 
 def _credential(key: Key, raw: object, _: Place) -> str:
-    text = _text(key, raw)
-    if not _CREDENTIAL.fullmatch(text):
-        raise Flaw("is not the name of a systemd credential: a file name, not a path", _written(key))
+    wrong = "is not the name of a systemd credential: a file name, not a path"
+    text = _formed(key, raw, wrong)
+    if text in {".", ".."}:
+        raise Flaw(wrong, _written(key))
     return text
 
 
@@ -289,7 +287,7 @@ _READ: Mapping[Kind, Callable[[Key, object, Place], object]] = {
     Kind.REDIRECT_URI: _redirect_uri,
     Kind.FILE: _file,
     Kind.SECONDS: _seconds,
-    Kind.LENGTH: _length,
+    Kind.LENGTH: _seconds,
     Kind.COMMAND: _command,
     Kind.VARIABLE: _variable,
     Kind.CREDENTIAL: _credential,

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Protocol, TypeVar
 
 from pmcredd.secret import Secret
 
@@ -242,13 +242,13 @@ class Url:
             return False
 
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z]+)://(?:(?P<userinfo>[^/?#]*)@)?(?P<authority>[^/?#@]*)(?P<path>[^?#]*)(?P<tail>.*)"
 )
 # Beyond ASCII everything: as a range from \u0080 up it would take milliseconds to compile.
-_AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._-]|[^\x00-\x7f])+)(?::(?P<port>[0-9]{0,5}))?")
-_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")  # RFC 3986 section 3.3
+AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._-]|[^\x00-\x7f])+)(?::(?P<port>[0-9]{0,5}))?")
+PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")  # RFC 3986 section 3.3
 _DOTS = re.compile(r"/(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
 _OWN_PORT = {"http": 80, "https": 443}
 
@@ -260,7 +260,7 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 def valid_name(name: str) -> bool:
     """Tell whether this can be a profile's name: it must be safe as a file name, a word on a line and a shell word."""
-    return _NAME.fullmatch(name) is not None
+    return NAME.fullmatch(name) is not None
 
 
 def parse_url(text: str) -> Url:
@@ -273,11 +273,11 @@ def parse_url(text: str) -> Url:
     scheme = found["scheme"].lower()
     if scheme not in _OWN_PORT:
         raise BadUrl("starts with neither https:// nor http://")
-    authority = _AUTHORITY.fullmatch(found["authority"])
+    authority = AUTHORITY.fullmatch(found["authority"])
     if authority is None:
         raise BadUrl("has no usable host and port")
     path = found["path"].rstrip("/")
-    if not _PATH.fullmatch(path):
+    if not PATH.fullmatch(path):
         raise BadUrl("has a character in its path that must be percent-encoded")
     if _DOTS.search(path):
         raise BadUrl("has a . or .. in its path")
@@ -307,7 +307,19 @@ def _host(text: str) -> str:
     return text.lower() if text.isascii() else text
 
 
-def match_url(profiles: Iterable[Profile], url: str) -> tuple[Profile, ...]:
+class HasUrl(Protocol):
+    """What can be found by its url, given in normal form."""
+
+    @property
+    def url(self) -> str:
+        """Give the url as `Url` writes it."""
+        ...
+
+
+_Found = TypeVar("_Found", bound=HasUrl)
+
+
+def match_url(profiles: Iterable[_Found], url: str) -> tuple[_Found, ...]:
     """Find the profiles whose url is this URL or lies above it: same scheme, host and port, and whole path segments.
 
     The longest url wins; several profiles with that same url are all given, in their order. A query and a fragment

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pmcredd.cli import files
+from pmcredd.cli import files, schema
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.questions import ask_secret
 from pmcredd.paths import config_file, profiles_dir
@@ -44,7 +44,7 @@ class Draft:
         filed = {key: {"file": str(secret_file(environ, self.name, key))} for key in self.filed}
         literal = {key: secret.reveal() for key, secret in self.literal.items()}
         text = tomli_w.dumps({"profiles": {self.name: {**self.keys, **literal, **filed}}})
-        return f"# Made by pmcred. To change it: pmcred profile edit {self.name}\n{text}"
+        return f"{schema.directive(environ)}# Made by pmcred. To change it: pmcred profile edit {self.name}\n{text}"
 
     def write(self, environ: Mapping[str, str]) -> None:
         """Write the profile and its secrets' files: all or none.

@@ -1,4 +1,4 @@
-"""`pmcred profile`: list, show, add, edit and remove profiles."""
+"""`pmcred profile`: list, show, add, edit and remove profiles, and their JSON Schema."""
 
 import argparse
 import os
@@ -11,7 +11,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmcredd.cli import ask, edit, files, validate
+from pmcredd.cli import ask, edit, files, schema, validate
 from pmcredd.cli.account import REVOCATION
 from pmcredd.cli.draft import SECRETS, Draft, add_flags, flag, given, piped, secret_file
 from pmcredd.cli.problem import Problem
@@ -43,7 +43,7 @@ _NO_SUCH_PROFILE, _MISCONFIGURED = 3, 6  # exit statuses
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verb and its verbs to the command line."""
     family = subparsers.add_parser("profile", description="List, show, add, edit or remove profiles.")
-    verbs = family.add_subparsers(required=True, metavar="list|show|add|edit|remove")
+    verbs = family.add_subparsers(required=True, metavar="list|show|add|edit|remove|schema")
 
     listing = verbs.add_parser("list", help="the profiles, by name")
     listing.add_argument("--json", action="store_true", help="for programs")
@@ -66,6 +66,8 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     remove.add_argument("name", metavar="NAME")  # no default: not what one does by accident
     remove.add_argument("--yes", action="store_true", help="do not ask")
     remove.set_defaults(run=_remove)
+
+    schema.add(verbs)
 
 
 def new_name(name: str, checker: validate.Checker) -> str:

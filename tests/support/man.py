@@ -15,9 +15,8 @@ from pathlib import Path
 from unittest.mock import patch
 
 import pmcredd
-from pmcredd import cli, daemon, profile_keys
-from pmcredd.profile_keys import BOTH, EVERY_GRANT, OAUTH, Key, Kind
-from pmcredd.profiles import Grant
+from pmcredd import cli, daemon, profile_keys, profile_schema
+from pmcredd.profile_keys import Key, Kind
 from support import roff
 
 TREE = Path(__file__).resolve().parents[2]
@@ -213,33 +212,22 @@ def _keys(table: Mapping[str, Key]) -> str:
 
 def _about(key: Key) -> Iterator[str]:
     yield key.help
-    if key.choices:
+    if key.meanings:
+        for choice, meaning in zip(key.choices, key.meanings, strict=True):
+            yield f"`{_toml(choice)}`: {meaning}"
+    elif key.choices:
         yield f"One of {', '.join(f'`{_toml(choice)}`' for choice in key.choices)}."
     elif key.kind in _VALUES:
         yield f"The value is {_VALUES[key.kind]}."
     if key.default:
         yield f"Default: {key.default}."
-    if key.needed_by:
-        yield f"Needed {_where(key.needed_by, key.generations) or 'always'}."
-    elif use := _where(key.used_by, key.generations):
-        yield f"Only {use}."
+    if use := profile_schema.use(key):
+        yield use
     yield f"\\\nExample: `{key.name} = {key.example}`"
 
 
 def _toml(value: str | int) -> str:
     return f'"{value}"' if isinstance(value, str) else str(value)
-
-
-def _where(grants: frozenset[Grant], generations: frozenset[int]) -> str:
-    parts = []
-    if grants == OAUTH:
-        parts.append("with every grant but `personal_access_token`")
-    elif grants != EVERY_GRANT:
-        *most, last = [f"`{grant}`" for grant in Grant if grant in grants]
-        parts.append(f"with {', '.join(most)} or {last}" if most else f"with {last}")
-    if generations != BOTH:
-        parts.append(f"on ProcessMaker {', '.join(map(str, generations))}")
-    return " ".join(parts)
 
 
 def _of_one_profile() -> str:
