@@ -222,7 +222,8 @@ function exchange($connection, string $line, int $seconds): array
             throw new PmcredError('waiting', "the daemon has not answered within $seconds s");
         }
         if ($piece === '') {
-            throw new PmcredError('stopping', 'the daemon hung up before its answer was whole', 'pmcred status');
+            $why = 'the connection to the daemon broke: it was closed before the answer was whole';
+            throw new PmcredError('stopping', $why, 'pmcred status');
         }
         $text .= $piece;
     }
