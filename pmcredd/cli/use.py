@@ -1,4 +1,4 @@
-"""`pmcred get` and `pmcred header`: a token for whoever runs them."""
+"""`pmcred get` and `pmcred header`: a token for whoever runs them. What other verbs ask for one with is here, too."""
 
 import argparse
 import os
@@ -20,12 +20,13 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the verbs to the command line."""
     get = subparsers.add_parser("get", description="Print an access token that works now, and nothing else.")
     get.add_argument("--json", action="store_true", help="print an object: token, profile, url, expiry")
-    _add_target(get, _get)
+    add_target(get, _get)
     header = subparsers.add_parser("header", description="Print `Authorization: Bearer TOKEN`.")
-    _add_target(header, _header)
+    add_target(header, _header)
 
 
-def _add_target(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+def add_target(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    """Add NAME and the options that say what kind of token is wanted."""
     about = "a profile, or a URL of its ProcessMaker; default: $PMCRED_PROFILE"
     parser.add_argument("name", metavar="NAME", nargs="?", help=about)
     parser.add_argument(
@@ -51,10 +52,18 @@ def _add_target(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespa
         action="store_false",
         help="the token that is there or none: ask ProcessMaker for nothing",
     )
-    parser.set_defaults(run=run, verb=parser.prog.rpartition(" ")[2])
+    parser.set_defaults(run=run, verb=parser.prog.rpartition(" ")[2], ending="")
 
 
-def _token(args: argparse.Namespace) -> AccessToken:
+def token(
+    args: argparse.Namespace, without_daemon: "Callable[[argparse.Namespace, str], AccessToken] | None" = None
+) -> AccessToken:
+    """Get the token that the options ask for; `without_daemon` does it for --oneshot, by default in this process.
+
+    Raises:
+        Problem: there is none.
+
+    """
     target = ask.name_of(args)
     try:
         return ask.token(args, target, lasting=args.lasting, timeout=args.timeout, refresh=args.refresh)
@@ -63,8 +72,12 @@ def _token(args: argparse.Namespace) -> AccessToken:
             raise
         if not args.oneshot:
             if isinstance(problem, ask.NoDaemon):  # not one that is just leaving
-                problem.hint += f"; in CI or a container: pmcred {args.verb} {clean(target)} --oneshot"
+                problem.hint += f"; in CI or a container: pmcred {args.verb} {clean(target)} --oneshot{args.ending}"
             raise
+    return (without_daemon or _oneshot)(args, target)
+
+
+def _oneshot(args: argparse.Namespace, target: str) -> AccessToken:
     from pmcredd import oneshot  # here: it is the whole daemon
 
     wish = oneshot.Wish(lasting=args.lasting, timeout=args.timeout, refresh=args.refresh)
@@ -75,25 +88,25 @@ def _token(args: argparse.Namespace) -> AccessToken:
 
 
 def _get(args: argparse.Namespace) -> int:
-    token = _token(args)
+    found = token(args)
     if not args.json:
-        print(token.access_token)
+        print(found.access_token)
         return 0
     import json  # here: the plain form is what loops call
 
     answer = {
         "version": 1,
-        "profile": token.profile,
-        "url": token.url,
-        "access_token": token.access_token,
-        "token_type": token.token_type,
-        "expires_at": token.expires_at,
-        "good_until": token.good_until,
+        "profile": found.profile,
+        "url": found.url,
+        "access_token": found.access_token,
+        "token_type": found.token_type,
+        "expires_at": found.expires_at,
+        "good_until": found.good_until,
     }
     print(json.dumps(answer, indent=2))
     return 0
 
 
 def _header(args: argparse.Namespace) -> int:
-    print(f"Authorization: Bearer {_token(args).access_token}")
+    print(f"Authorization: Bearer {token(args).access_token}")
     return 0
