@@ -18,6 +18,8 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "use a token": {
         "get": ("use", "print a living access token"),
         "header": ("use", "print it as an Authorization header, for curl -H @<(pmcred header NAME)"),
+        "exec": ("execute", "run a command with the token in its environment: pmcred exec NAME -- COMMAND"),
+        "env": ("execute", 'print the same for a shell: eval "$(pmcred env NAME)"'),
         "api": ("api", "call the instance with the token: pmcred api NAME GET /users"),
         "reject": ("reject", "tell that a server refused a token (read from stdin): get another one"),
     },
@@ -35,10 +37,14 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "init": ("init", "make a profile by answering questions, and test it"),
         "profile": ("profile", "list, show, add, edit or remove profiles"),
         "service": ("service", "install or uninstall the daemon as a service of systemd"),
+        "shell-init": ("shell_init", 'a faster pmcred and completion for your shell: eval "$(pmcred shell-init bash)"'),
     },
     "the daemon (pmcredd)": {
         "reload": ("control", "read the profiles again"),
         "stop": ("control", "end the daemon"),
+    },
+    "for tools": {
+        "credential": ("credential", "be git's credential helper: pmcred credential install NAME"),
     },
     "try it without a ProcessMaker": {
         "demo": ("try_it", "see all of it work in a few seconds, and leave nothing behind"),
@@ -157,7 +163,7 @@ def _version() -> str:
 def _help() -> str:
     lines = ["pmcred: fresh access tokens for ProcessMaker, kept by the daemon pmcredd", ""]
     for group, verbs in _GROUPS.items():
-        lines += [f"{group}:", *(f"  {verb:<9}{about}" for verb, (_, about) in verbs.items()), ""]
+        lines += [f"{group}:", *(f"  {verb:<12}{about}" for verb, (_, about) in verbs.items()), ""]
     return "\n".join(
         [
             *lines,

@@ -5,15 +5,13 @@ import os
 import pwd
 import re
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pmcredd.cli import ask
+from pmcredd.cli import ask, installation
 from pmcredd.cli.problem import Problem, from_os_error
 from pmcredd.cli.terminal import say
 
@@ -209,20 +207,7 @@ def _start(changed: Sequence[str]) -> None:
 
 def _commands() -> Path:
     """Give the directory of this installation's commands."""
-    for directory in (Path(sys.argv[0]).absolute().parent, Path(sysconfig.get_path("scripts"))):
-        if all(os.access(directory / name, os.X_OK) for name in ("pmcredd", "pmcred")):
-            break
-    else:
-        raise Problem(
-            f"pmcredd and pmcred are not in {directory}", "install the package: uv tool install pmcredd, or pipx"
-        )
-    for parent in directory.parents:
-        if (parent / "CACHEDIR.TAG").exists():
-            raise Problem(
-                f"this pmcred is in a cache ({parent}) that may be emptied at any time",
-                "uv tool install pmcredd, then: pmcred service install",
-            )
-    return directory
+    return installation.commands("pmcredd", "pmcred", then="pmcred service install")
 
 
 def _wanted(commands: Path) -> dict[str, str]:
