@@ -1,18 +1,21 @@
 """The blocking client: whom it trusts, what it asks, and how it tells what went wrong."""
 
 import os
+import pickle
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
 from support.fake_daemon import TOKEN, FakeDaemon
 
 import pmcredd
-from pmcredd import AccessToken, NoDaemon, PmcredError, client, get_token, wire
+from pmcredd import AccessToken, NoDaemon, PmcredError, client, get_token, reject_token, wire
+from pmcredd.secret import Secret
 from pmcredd.wire import Request
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="takes on another user's identity, which root alone can")
@@ -461,3 +464,49 @@ def test_the_package_offers_what_it_says() -> None:
     assert pmcredd.__version__.count(".") >= 2
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         pmcredd.nothing  # noqa: B018 - the look-up is the test
+
+
+# A refused token
+
+
+def test_a_refused_token_is_reported_and_replaced_with_one_call(path: Path) -> None:
+    """Its fingerprint alone is sent; the answer is the token to use instead."""
+    with FakeDaemon(path, lambda _: b"ok\naccess_token=fresh\nprofile=prod\n\n") as daemon:
+        fresh = reject_token(AccessToken("refused", "Bearer", None, None, "prod", ""), timeout=5)
+    assert fresh.access_token == "fresh"
+    assert daemon.requests == [f"reject prod fingerprint={Secret('refused').fingerprint()} timeout=5".encode()]
+
+
+def test_a_token_from_elsewhere_is_rejected_by_itself(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that was given PROCESSMAKER_TOKEN has no more than that; its profile is named, or $PMCRED_PROFILE's."""
+    with pytest.raises(PmcredError, match="no profile is named"):
+        reject_token("refused")
+    with FakeDaemon(path, lambda _: b"ok\naccess_token=fresh\n\n") as daemon:
+        reject_token("refused", "dev")
+        monkeypatch.setenv("PMCRED_PROFILE", "staging")
+        assert reject_token("refused").profile == "staging"
+    assert [line.split()[1] for line in daemon.requests] == [b"dev", b"staging"]
+
+
+def test_a_token_says_how_it_is_sent_and_by_which_name_the_log_knows_it(path: Path) -> None:
+    """The header's value, and the fingerprint of `pmcred log`."""
+    with FakeDaemon(path):
+        token = get_token("prod")
+    assert token.authorization == f"Bearer {TOKEN}"
+    assert token.fingerprint == Secret(TOKEN).fingerprint()
+    assert TOKEN not in str(token)
+
+
+def test_an_error_shows_its_mend_in_a_traceback(path: Path) -> None:
+    """Where nobody catches it, that is what a person gets to read."""
+    error = failure(b"error needs-login\nmessage=m\nhint=pmcred%20login%20prod\n\n", path)
+    assert "try: pmcred login prod" in "".join(traceback.format_exception(error))
+    assert not hasattr(failure(b"error internal\nmessage=m\n\n", path), "__notes__")
+
+
+def test_an_error_comes_out_of_a_worker_process_whole(path: Path) -> None:
+    """A pool of processes pickles it; one that cannot be made again would break the whole pool."""
+    error = failure(b"error needs-login\nmessage=m\nhint=h\n\n", path)
+    for before in (error, NoDaemon([(path, "nobody listens there")])):
+        after = pickle.loads(pickle.dumps(before))
+        assert (type(after), str(after), vars(after)) == (type(before), str(before), vars(before))
