@@ -466,7 +466,9 @@ def test_a_daemon_waits_for_it(user: User, refreshing: "subprocess.Popen[str]") 
 
 def test_others_wait_for_it_and_say_who_it_was(user: User, refreshing: "subprocess.Popen[str]") -> None:
     """Another process waits as long as --timeout allows, and names the one that it waited for."""
+    refreshing.send_signal(signal.SIGSTOP)  # it holds what it holds, however long the other takes to start
     done = user.run(*ONESHOT, "--timeout", "0.2s")
+    refreshing.send_signal(signal.SIGCONT)
 
     assert done.returncode == 5
     assert f"process {refreshing.pid}" in done.stderr
