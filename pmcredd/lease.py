@@ -91,26 +91,35 @@ def _leave(ourselves: int, words: list[str], environ: Mapping[str, str]) -> None
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 - we are the process that it is to be
 
 
-def keep(profile: str, of: str, ended: int, socket_path: Path | None = None, *, promise: float = PROMISE) -> None:
+def keep(
+    profile: str,
+    of: str,
+    ended: int,
+    socket_path: Path | None = None,
+    *,
+    promise: float = PROMISE,
+    pause: float = PROMISE / 2,
+) -> None:
     """Hold the token with the fingerprint `of` until the descriptor `ended` says so, or there is nothing to hold.
 
-    Errors are not told: nobody would see them, and the daemon has told what ails the profile.
+    It is promised `promise` seconds more every `pause` seconds. Errors are not told: nobody would see them, and the
+    daemon has told what ails the profile.
     """
     end = select.poll()
     end.register(ended, select.POLLIN)
-    pause = promise / 2
-    while not end.poll(pause * 1000):
+    wait = pause
+    while not end.poll(wait * 1000):
         try:
             offer = _offer(profile, of, socket_path, promise)
             if offer is None:
                 return
             _promised(profile, offer.lasting, socket_path)
         except PmcredError:
-            pause = min(_AGAIN, promise / 2)
+            wait = min(_AGAIN, pause)
             continue
         if offer.until is None:
             return
-        pause = promise / 2
+        wait = pause
 
 
 @dataclass(frozen=True, slots=True)
