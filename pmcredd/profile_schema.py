@@ -176,7 +176,8 @@ def _value(key: Key) -> Json:
             return {"type": "boolean"}
         case Kind.SECONDS | Kind.LENGTH:
             least, most = RANGES[key.kind]
-            return {"type": "number", "minimum": least, "maximum": most}
+            # An integer is a number, but Tombi explains a key only where the very type is named.
+            return {"type": ["integer", "number"], "minimum": least, "maximum": most}
         case Kind.URL:
             return {
                 "type": "string",
