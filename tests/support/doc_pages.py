@@ -1,0 +1,137 @@
+"""What a page of the documentation tells its reader to do: the commands, what is shown for them, the files to save.
+
+for block in blocks(page):
+    block.save_as, block.answers, block.text
+    for step in block.steps:
+        step.command, is_shown(step.shown, what_came)
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+TREE = Path(__file__).resolve().parents[2]
+DOCS = TREE / "docs"
+_FENCE = re.compile(r"^(?P<indent> *)```(?P<language>.*)$")
+_SAVE = re.compile(r"[Ss]ave this as `(?P<name>[^`]+)`")
+_ROW = re.compile(r"^\| (?P<name>[^|]+) \| `(?P<value>[^`]+)` \|$")
+_INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_PROMPT = "$ "
+
+# What differs from one run to the next, and what stands for it.
+_VARIABLE = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"\x1b\[[0-9;?]*[A-Za-z]", ""),
+        (r"eyJ[A-Za-z0-9_.-]+", "TOKEN"),
+        (r"(?<![0-9a-zA-Z])[0-9a-f]{16}(?![0-9a-zA-Z])", "FINGERPRINT"),
+        (r"20\d\d-\d\d-\d\d \d\d:\d\d(:\d\d,\d+)?( UTC)?", "DATE"),
+        (r"(?<![\d:])\d\d:\d\d:\d\d(?![\d:])", "TIME"),
+        (r"(127\.0\.0\.1)(:|%3A)\d+", "127.0.0.1:PORT"),
+        (r"\b\d+ (s|min|h|days?|months?)( \d+ (s|min|h|days?))?(?!\w)", "DURATION"),
+        (r"\[\d+\??\]", "[PID]"),
+        (r"\bprocess \d+", "process PID"),
+        (r"pmcred-demo-\w+", "pmcred-demo-X"),
+        (r"/home/(me|USER)\b", "HOME"),
+        (r"/run/user/\d+", "RUNTIME"),
+        (r"[ \t]+", " "),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command, and the lines shown below it; `line` is its own in the page, from 1."""
+
+    line: int
+    command: str
+    shown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block of code. `save_as` is the file that the page says it is; `answers` what a table above says to type."""
+
+    line: int
+    language: str
+    text: str
+    save_as: str = ""
+    answers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def steps(self) -> Iterator[Step]:
+        """Give each command of a console."""
+        lines = self.text.splitlines()
+        starts = [at for at, line in enumerate(lines) if line.startswith(_PROMPT)]
+        for at, end in pairwise([*starts, len(lines)]):
+            last = at
+            while lines[last].endswith("\\"):
+                last += 1
+            command = "\n".join(lines[at : last + 1]).removeprefix(_PROMPT)
+            yield Step(self.line + 1 + at, command, tuple(lines[last + 1 : end]))
+
+
+def pages() -> list[Path]:
+    """Give every page of the documentation."""
+    return [TREE / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("examples/*.md"))]
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    """Give the blocks of code of a page, fenced or indented, in their order."""
+    lines = [*page.read_text().splitlines(), ""]
+    save_as, answers, at = "", dict[str, str](), 0
+    while at < len(lines):
+        line = lines[at]
+        if fence := _FENCE.match(line):
+            end = next(n for n in range(at + 1, len(lines)) if lines[n].strip() == "```")
+            text = "\n".join(each.removeprefix(fence["indent"]) for each in lines[at + 1 : end])
+            yield Block(at + 1, fence["language"], text, save_as, answers)
+        elif line.startswith("    ") and line.strip() and not lines[at - 1].strip():
+            end = next(n for n in range(at, len(lines)) if lines[n].strip() and not lines[n].startswith("    "))
+            text = "\n".join(each[4:] for each in lines[at:end]).rstrip()
+            yield Block(at, "", text)
+            end -= 1
+        else:
+            if found := _SAVE.search(line):
+                save_as = found["name"]
+            if row := _ROW.match(line):
+                answers[row["name"]] = row["value"]
+            at += 1
+            continue
+        save_as, answers, at = "", {}, end + 1
+
+
+def inline(page: Path) -> Iterator[tuple[int, str]]:
+    """Give what stands in backticks in running text, with the number of its line."""
+    fenced = False
+    for number, line in enumerate(page.read_text().splitlines(), 1):
+        fenced ^= bool(_FENCE.match(line))
+        if not fenced:
+            yield from ((number, found[1]) for found in _INLINE.finditer(line))
+
+
+def alike(text: str) -> list[str]:
+    """Give the lines that are not empty, with what differs from run to run replaced."""
+    found = []
+    for written in text.replace("\r\n", "\n").split("\n"):
+        line = written.rpartition("\r")[2]  # a terminal shows what was written last over the rest
+        for pattern, name in _VARIABLE:
+            line = pattern.sub(name, line)
+        if line.strip():
+            found.append(line.strip())
+    return found
+
+
+def is_shown(shown: Iterable[str], real: str, *, begins: bool = False) -> bool:
+    """Tell whether a page shows what really came, where `...` stands for the rest of a line, or for lines.
+
+    `begins`: more may follow that the page does not show.
+    """
+    pattern = ""
+    for line in alike("\n".join(shown)):
+        pattern += r"(?:.*\n)*?" if line == "..." else r".*?".join(map(re.escape, line.split("..."))) + r"\n"
+    whole = "".join(f"{line}\n" for line in alike(real))
+    found = re.match(pattern, whole) if begins else re.fullmatch(pattern, whole)
+    return found is not None

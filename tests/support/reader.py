@@ -1,0 +1,182 @@
+"""A reader who does what a page says, at real terminals: types the commands, answers the questions, looks at the screen.
+
+    with Reader(place, environ, {"https://acme.processmaker.net": sandbox.url}) as reader:
+        for block in blocks(page):
+            reader.follow(block)
+
+A block whose last command stays, such as `pmcredd`, gets a terminal of its own, and goes on when that shows what the
+page says. AssertionError names the line of the page and tells what came.
+"""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from support.doc_pages import Block, Step, is_shown
+from support.pseudo_terminal import PseudoTerminal
+
+# Commands come by a file: the terminal is theirs alone. What ends each is told with its exit status.
+_SHELL = 'exec 9<>"$1"; while IFS= read -r file <&9; do . "$file" 9<&-; printf "\\036%s\\036" "$?"; done'
+_END = "\x1e"
+_STAYS = ("pmcred sandbox", "pmcredd", "pmcred watch")
+_QUESTION = (": ", "] ")
+_PATIENCE = 120.0  # seconds; only a test that fails waits so long
+_LINES, _COLUMNS = 50, 120
+
+
+class Terminal(PseudoTerminal):
+    """A terminal with a shell in it that stays from one command to the next; all that runs there ends with the block."""
+
+    def __init__(self, place: Path, cwd: Path, environ: Mapping[str, str]) -> None:
+        place.mkdir()
+        self._place, self._commands = place, 0
+        self._pipe = place / "commands"
+        os.mkfifo(self._pipe)
+        more = {"COLUMNS": str(_COLUMNS), "LINES": str(_LINES), "TERM": "xterm"}
+        super().__init__(["/bin/bash", "-c", _SHELL, "bash", str(self._pipe)], {**environ, **more})
+        self.start(f"cd {cwd}")
+        self.finish(0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for pid in self._session():
+            with contextlib.suppress(ProcessLookupError):
+                self._end(pid)
+        super().__exit__(kind, value, trace)
+
+    def start(self, command: str) -> int:
+        """Give a command to the shell; gives where on the screen its output begins."""
+        self.drain()
+        begun = len(self.screen)
+        self._commands += 1
+        file = self._place / f"{self._commands}.sh"
+        file.write_text(command + "\n")
+        with self._pipe.open("w") as pipe:
+            pipe.write(f"{file}\n")
+        return begun
+
+    def finish(
+        self, begun: int, shown: Sequence[str] = (), answers: Mapping[str, str] | None = None
+    ) -> tuple[str, int]:
+        """Answer what is asked as the page shows it, until the command ends; gives its output and its exit status."""
+        deadline = time.monotonic() + _PATIENCE
+        left, asked = list(shown), -1
+        while self.screen.count(_END, begun) < 2:
+            assert self._read(deadline), f"the shell has ended:\n{self.screen[begun:]}"
+            question = self.screen[begun:].rpartition("\n")[2]
+            if question.endswith(_QUESTION) and asked < (asked := len(self.screen)):
+                answer = _answer(question.strip(), left, answers or {})
+                self.type(answer)
+        output, status, after = self.screen[begun:].split(_END, 2)
+        return output + after, int(status)
+
+    def wait_until_shown(self, begun: int, shown: Sequence[str]) -> None:
+        """Wait until the screen shows what the page does; the command goes on."""
+        deadline = time.monotonic() + _PATIENCE
+        while not is_shown(shown, self.screen[begun:], begins=True):
+            assert _END not in self.screen[begun:], f"it has ended:\n{self.screen[begun:]}"
+            assert self._read(deadline)
+
+    def drain(self) -> None:
+        """Read what is there, so that nobody has to wait for a reader."""
+        while select.select([self._master], [], [], 0)[0]:
+            if not self._read(time.monotonic() + _PATIENCE):
+                break
+
+    def _end(self, pid: int) -> None:
+        descriptor = os.pidfd_open(pid)
+        try:
+            ended = select.poll()
+            ended.register(descriptor, select.POLLIN)
+            signal.pidfd_send_signal(descriptor, signal.SIGTERM)
+            while not ended.poll(50):
+                self.drain()  # it may have a last word
+        finally:
+            os.close(descriptor)
+
+    def _session(self) -> list[int]:
+        """Give the processes that were started here, the shell first."""
+        found = []
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                fields = status.read_text().rpartition(")")[2].split()  # proc_pid_stat(5)
+                if int(fields[3]) == self._process.pid and fields[0] != "Z":
+                    found.append(int(status.parent.name))
+        return sorted(found)
+
+
+class Reader:
+    """Somebody with a page before them: `replace` maps what the page says to what it is here."""
+
+    def __init__(self, place: Path, cwd: Path, environ: Mapping[str, str], replace: Mapping[str, str]) -> None:
+        self._place, self._cwd, self._environ, self._replace = place, cwd, environ, replace
+        self._terminals: list[Terminal] = []
+        self._stack = ExitStack()
+        place.mkdir()
+
+    def __enter__(self) -> Self:
+        self.here = self._terminal()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def follow(self, block: Block) -> None:
+        """Do what a block says, and compare what comes with what it shows."""
+        if block.save_as:
+            (self._cwd / block.save_as).write_text(self._here(block.text) + "\n")
+        steps = list(block.steps)
+        stays = bool(steps) and steps[-1].command.startswith(_STAYS) and not steps[-1].command.endswith("&")
+        terminal = self._terminal() if stays else self.here
+        for step in steps[:-1] if stays else steps:
+            self._take(terminal, step, block.answers)
+        if stays:
+            shown = [self._here(line) for line in steps[-1].shown]
+            terminal.wait_until_shown(terminal.start(self._here(steps[-1].command)), shown)
+
+    def _take(self, terminal: Terminal, step: Step, answers: Mapping[str, str]) -> None:
+        for each in self._terminals:
+            each.drain()
+        shown = [self._here(line) for line in step.shown]
+        typed = {name: self._here(value) for name, value in answers.items()}
+        output, status = terminal.finish(terminal.start(self._here(step.command)), shown, typed)
+        told = self._there(output)
+        failed = any(line.startswith(("pmcred: ", "pmcredd: ")) for line in step.shown)
+        assert (status != 0) == failed, f"line {step.line}: {step.command}\nended with {status}:\n{told}"
+        assert not step.shown or is_shown(step.shown, told), (
+            f"line {step.line}: {step.command}\nshows:\n" + "\n".join(step.shown) + f"\n\nbut here came:\n{told}"
+        )
+
+    def _terminal(self) -> Terminal:
+        place = self._place / f"terminal{len(self._terminals)}"
+        terminal = self._stack.enter_context(Terminal(place, self._cwd, self._environ))
+        self._terminals.append(terminal)
+        return terminal
+
+    def _here(self, text: str) -> str:
+        for theirs, ours in self._replace.items():
+            text = text.replace(theirs, ours)
+        return text
+
+    def _there(self, text: str) -> str:
+        for theirs, ours in self._replace.items():
+            text = text.replace(ours, theirs)
+        return text
+
+
+def _answer(question: str, shown: list[str], answers: Mapping[str, str]) -> str:
+    """Give what the page says to type; what is shown up to there is done with."""
+    while shown:
+        line = shown.pop(0).strip()
+        if line.startswith(question):
+            name = question.removesuffix(" (not shown):")
+            return answers[name] if name != question else line.removeprefix(question).strip()
+    raise AssertionError(f"the page does not say that it asks: {question}")
