@@ -16,7 +16,6 @@ from support.api_server import NEW, OLD, House, house
 from support.fake_daemon import TOKEN, FakeDaemon
 
 from pmcredd import (
-    AccessToken,
     NoDaemon,
     PmcredError,
     client,
@@ -75,13 +74,13 @@ def test_it_asks_and_answers_as_the_blocking_one(path: Path, backend: str) -> No
 def test_the_loop_goes_on_while_the_daemon_gets_a_token(world: House, backend: str) -> None:
     """A program's other tasks go on: only once they have had their turns does the daemon answer at all."""
 
-    async def together() -> AccessToken:
+    async def together() -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(ticks, world.issuer.hold)
-            token = await get_token_async("prod")
-        return token
+            assert (await get_token_async("prod")).access_token == OLD
 
-    assert anyio.run(together, backend=backend).access_token == OLD
+    anyio.run(together, backend=backend)
+    assert world.asked() == ["get"]
 
 
 @EVENT_LOOPS
@@ -122,6 +121,14 @@ def test_any_number_of_tasks_wait_at_once(world: House, backend: str) -> None:
     before = threading.active_count()
     assert anyio.run(together, backend=backend) == [OLD] * count
     assert threading.active_count() <= before + count + 1  # those of the stand-in for the daemon, one a connection
+
+
+@EVENT_LOOPS
+def test_an_answer_may_come_in_pieces(path: Path, backend: str) -> None:
+    """It is read to its end."""
+    long = b"ok\naccess_token=abc\nnews=" + b"x" * 500_000 + b"\n\n"
+    with FakeDaemon(path, lambda _: long):
+        assert anyio.run(get_token_async, "prod", backend=backend).access_token == "abc"
 
 
 def hung_up(listener: socket.socket) -> bool:
@@ -227,13 +234,12 @@ def test_a_daemon_too_busy_to_take_us_is_waited_for(path: Path, backend: str) ->
                     answered.append(connection.recv(100))
                     connection.sendall(f"ok\naccess_token={TOKEN}\n\n".encode())
 
-        async def together() -> AccessToken:
+        async def together() -> None:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(make_room)
-                token = await get_token_async("prod")
-            return token
+                assert (await get_token_async("prod")).access_token == TOKEN
 
-        assert anyio.run(together, backend=backend).access_token == TOKEN
+        anyio.run(together, backend=backend)
     assert answered == [b"get prod timeout=60\n"]
 
 

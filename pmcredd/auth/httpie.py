@@ -26,6 +26,6 @@ class _Auth(PmcredAuth):
         try:
             return super().__call__(request)
         except PmcredError as error:
-            # HTTPie prints the message and nothing else of an exception.
-            hint = f"; try: {error.hint}" if error.hint else ""
-            raise PmcredError(error.code, f"{error.message}{hint}") from None
+            if error.hint:  # HTTPie prints an exception's name and its text, and nothing else of it
+                error.args = (f"{error.message}; try: {error.hint}",)
+            raise

@@ -1,0 +1,216 @@
+"""PmcredAuth with all parts real, HTTPie's plugin, and every example of docs/python.md as it stands there."""
+
+import doctest
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import anyio
+import httpx
+import pytest
+import requests
+from support.api_user import read_block
+from support.daemon import Daemon, running, user_at, write_profiles
+from support.sandbox import SandboxProcess, sandbox_process
+
+from pmcredd import get_token
+from pmcredd.auth.httpx import PmcredAuth as HttpxAuth
+from pmcredd.auth.requests import PmcredAuth as RequestsAuth
+from pmcredd.sandbox.instances import USERS
+
+pytestmark = pytest.mark.storm
+
+DOCS = Path(__file__).parents[1] / "docs" / "python.md"
+HTTPIE = [sys.executable, "-m", "httpie", "--ignore-stdin", "--check-status"]
+NAMES = [user.username for user in USERS]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[SandboxProcess]:
+    """Serve a ProcessMaker look-alike."""
+    with sandbox_process("--throttle", "off", "--token-lifetime", "2h") as serving:
+        yield serving
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
+    """Run a daemon with profiles prod and sandbox3, and let this process find it."""
+    user = user_at(tmp_path)
+    write_profiles(user, sandbox.profiles_toml().replace("[profiles.sandbox]", "[profiles.prod]"))
+    quiet = user.config.parent / "httpie" / "config.json"
+    quiet.parent.mkdir()
+    quiet.write_text(json.dumps({"disable_update_warnings": True}))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("PMCRED_SOCKET", str(user.socket))
+    with running(user) as started:
+        yield started
+
+
+def by_httpx(url: str, profile: str) -> list[str]:
+    """Ask for the users by httpx."""
+    return names(httpx.get(url, auth=HttpxAuth(profile)).raise_for_status().text)
+
+
+def by_requests(url: str, profile: str) -> list[str]:
+    """Ask for the users by requests."""
+    answer = requests.get(url, auth=RequestsAuth(profile), timeout=60)
+    answer.raise_for_status()
+    return names(answer.text)
+
+
+def by_trio(url: str, profile: str) -> list[str]:
+    """Ask for the users by httpx under trio."""
+
+    async def get() -> str:
+        async with httpx.AsyncClient(auth=HttpxAuth(profile)) as client:
+            return (await client.get(url)).raise_for_status().text
+
+    return names(anyio.run(get, backend="trio"))
+
+
+def by_httpie(url: str, profile: str) -> list[str]:
+    """Ask for the users by HTTPie."""
+    done = httpie("-A", "pmcred", "-a", profile, url)
+    assert (done.returncode, done.stderr) == (0, "")
+    return names(done.stdout)
+
+
+def httpie(*words: str) -> "subprocess.CompletedProcess[str]":
+    """Run the real HTTPie."""
+    config = Path(os.environ["PMCRED_SOCKET"]).parents[2] / ".config" / "httpie"
+    return subprocess.run(
+        [*HTTPIE, *words],
+        env=dict(os.environ) | {"HTTPIE_CONFIG_DIR": str(config)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def names(text: str) -> list[str]:
+    """Give the names of the users in an answer of either generation."""
+    found = json.loads(text)
+    return [user["username"] for user in found["data"]] if "data" in found else [user["usr_username"] for user in found]
+
+
+@pytest.mark.parametrize("ask", [by_httpx, by_requests, by_trio, by_httpie])
+def test_a_revoked_token_is_replaced_without_a_word(
+    daemon: Daemon, sandbox: SandboxProcess, ask: Callable[[str, str], list[str]]
+) -> None:
+    """The server lets every token go, as an administrator does: the next request has its answer all the same."""
+    url = f"{sandbox.url}/api/1.0/users"
+    assert ask(url, "prod") == NAMES
+    before = read_block(daemon.ask("get prod"))["access_token"]
+    assert sandbox.revoke(all=True)
+    assert ask(url, "prod") == NAMES
+    assert read_block(daemon.ask("get prod"))["access_token"] != before
+    assert "verb=reject" in daemon.ask("log prod").splitlines()
+
+
+@pytest.mark.usefixtures("daemon")
+def test_a_token_that_lives_survives_a_401_of_something_else(
+    sandbox: SandboxProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A front end that strips the header is no reason to renew: the daemon asks the server, and the log says so."""
+    before = get_token("prod")
+
+    def strip(request: httpx.Request) -> httpx.Response:
+        return httpx.get(request.url, headers={"Accept": "application/json"})
+
+    with httpx.Client(auth=HttpxAuth("prod"), transport=httpx.MockTransport(strip)) as client:
+        assert client.get(f"{sandbox.url}/api/1.0/users").status_code == 401
+    assert "401 for profile prod: " in caplog.text
+    assert "Authorization header" in caplog.text
+    assert get_token("prod") == before
+
+
+# HTTPie
+
+
+@pytest.mark.usefixtures("daemon")
+def test_httpie_offers_the_plugin_by_its_name(sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found without any set-up, asks for no password, and knows $PMCRED_PROFILE."""
+    assert "a ProcessMaker profile, by pmcredd" in httpie("--help").stdout
+    monkeypatch.setenv("PMCRED_PROFILE", "prod")
+    assert names(httpie("-A", "pmcred", f"{sandbox.url}/api/1.0/users").stdout) == NAMES
+
+
+@pytest.mark.usefixtures("daemon")
+def test_httpie_keeps_no_token_in_its_session(sandbox: SandboxProcess, tmp_path: Path) -> None:
+    """Its file holds the profile's name, and serves for the next request."""
+    url, session = f"{sandbox.url}/api/1.0/users", tmp_path / "session.json"
+    assert httpie("-A", "pmcred", "-a", "prod", "--session", str(session), url).returncode == 0
+    assert json.loads(session.read_text())["auth"]["raw_auth"] == "prod"
+    assert get_token("prod").access_token not in session.read_text()
+    assert names(httpie("--session", str(session), url).stdout) == NAMES
+
+
+@pytest.mark.usefixtures("daemon")
+def test_httpie_tells_an_error_and_its_mend(sandbox: SandboxProcess) -> None:
+    """In one line, and nothing is sent elsewhere."""
+    done = httpie("-A", "pmcred", "-a", "prod", sandbox.url.replace("127.0.0.1", "localhost"))
+    assert done.returncode != 0
+    assert "ForeignUrl: the token of profile prod goes to" in done.stderr
+    assert "try: name the profile of that instance: pmcred profile list" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# docs/python.md
+
+
+def examples() -> list[tuple[str, str, str]]:
+    """Give each example: its language, what to run, and what the page says comes of it."""
+    fences = re.findall(r"^```(\w+)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", DOCS.read_text(), re.MULTILINE | re.DOTALL)
+    return [fence for fence in fences if fence[0] in ("python", "console")]
+
+
+def told(done: "subprocess.CompletedProcess[str]", url: str) -> str:
+    """Give what a reader sees, with the address of the page."""
+    return (done.stdout + done.stderr).replace(url, "https://acme.processmaker.net")
+
+
+def same(expected: str, got: str) -> bool:
+    """Compare, with ... for what differs from day to day."""
+    return doctest.OutputChecker().check_output(expected, got, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+
+
+@pytest.mark.parametrize(("code", "output"), [example[1:] for example in examples() if example[0] == "python"])
+def test_each_script_of_the_page_does_what_the_page_says(
+    daemon: Daemon, sandbox: SandboxProcess, code: str, output: str
+) -> None:
+    """As it stands; only the address is that of a sandbox."""
+    script = code.replace("https://acme.processmaker.net", sandbox.url)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert same(output, told(done, sandbox.url)), told(done, sandbox.url)
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq: apt install jq")
+def test_the_commands_of_the_page_do_what_the_page_says(daemon: Daemon, sandbox: SandboxProcess) -> None:
+    """HTTPie as it is installed, in a shell."""
+    ((_, text, _),) = [example for example in examples() if example[0] == "console"]
+    for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
+        done = subprocess.run(
+            ["/bin/sh", "-c", command.replace("https://acme.processmaker.net", sandbox.url)],
+            env=dict(os.environ)
+            | {
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "HTTPIE_CONFIG_DIR": str(daemon.user.home / ".config" / "httpie"),
+            },
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+        assert same(output, told(done, sandbox.url)), told(done, sandbox.url)
