@@ -1,4 +1,4 @@
-"""A reader who does what a page says, at real terminals: types the commands, answers the questions, looks at the screen.
+"""A reader who does what a page says, at real terminals: types the commands, answers, and looks at the screen.
 
     with Reader(place, environ, {"https://acme.processmaker.net": sandbox.url}) as reader:
         for block in blocks(page):
@@ -32,7 +32,7 @@ _LINES, _COLUMNS = 50, 120
 
 
 class Terminal(PseudoTerminal):
-    """A terminal with a shell in it that stays from one command to the next; all that runs there ends with the block."""
+    """A terminal with a shell that stays from one command to the next; all that runs there ends with the block."""
 
     def __init__(self, place: Path, cwd: Path, environ: Mapping[str, str]) -> None:
         place.mkdir()
