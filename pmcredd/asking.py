@@ -1,6 +1,5 @@
 """What is asked for a token, and the token that the answer holds: the same for every client. No I/O."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,6 +49,8 @@ class AccessToken:
     @property
     def fingerprint(self) -> str:
         """Give the name by which `pmcred log` and `pmcred status` tell of it: 16 hexadecimal digits of its SHA-256."""
+        import hashlib  # here: OpenSSL takes milliseconds to load, and most only want the token
+
         return hashlib.sha256(self.access_token.encode()).hexdigest()[:16]
 
 

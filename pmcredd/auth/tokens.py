@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from pmcredd import async_client, client
+from pmcredd import client
 from pmcredd.asking import AccessToken, PmcredError
 from pmcredd.auth.rules import UNAUTHORIZED, blames_token
 from pmcredd.wire import Code
@@ -28,6 +28,8 @@ class Tokens:
 
     async def get_async(self) -> AccessToken:
         """Get a token. Raises PmcredError."""
+        from pmcredd import async_client  # here: who has no event loop needs no anyio
+
         return await async_client.get_token_async(
             self.profile, lasting=self.lasting, timeout=self.timeout, socket_path=self.socket_path
         )
@@ -43,6 +45,8 @@ class Tokens:
 
     async def replace_async(self, refused: AccessToken) -> AccessToken | None:
         """Report a refused token, and get another one; None if the daemon finds that it lives. Raises PmcredError."""
+        from pmcredd import async_client
+
         try:
             fresh = await async_client.reject_token_async(refused, timeout=self.timeout, socket_path=self.socket_path)
         except PmcredError as error:

@@ -1,5 +1,6 @@
 """A server that knows which tokens are good, and a daemon that has them: for tests of those who send tokens."""
 
+import contextlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,6 +63,10 @@ def api_server() -> Iterator[ApiServer]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+
+        def handle(self) -> None:
+            with contextlib.suppress(ConnectionError):  # a client may leave
+                super().handle()
 
         def handle_one_request(self) -> None:
             self.raw_requestline = self.rfile.readline()
