@@ -145,8 +145,16 @@ def _given() -> dict[str, str]:
 
 
 def _is_there(program: str) -> bool:
-    """Say whether there is such a file: if not, no token is asked for."""
-    return any(map(os.path.lexists, _files(program)))
+    """Say whether there is such a file, or something in the way: if not, no token is asked for."""
+    missing = (errno.ENOENT,) if "/" in program else (errno.ENOENT, errno.ENOTDIR)
+    for file in _files(program):
+        try:
+            os.lstat(file)
+        except OSError as error:
+            if error.errno in missing:
+                continue
+        return True
+    return False
 
 
 def _files(program: str) -> list[str]:
@@ -263,9 +271,12 @@ def _in_a_process_of_its_own(args: argparse.Namespace, target: str) -> AccessTok
     words += [] if args.refresh else ["--no-refresh"]
     words += ["--verbose"] * args.verbose + ["--socket", args.socket] * bool(args.socket)
     main = "import sys; from pmcredd.cli import main; sys.exit(main())"
+    # Where a parent left it ignored, nobody would learn how the process ended.
+    before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # Not subprocess.run: after Ctrl-C it would kill what may just be spending a refresh token.
     with subprocess.Popen([sys.executable, "-P", "-c", main, *words], stdout=subprocess.PIPE, text=True) as process:
         answer, _ = process.communicate()
+    signal.signal(signal.SIGCHLD, before)
     if process.returncode != 0:
         raise SystemExit(process.returncode)  # it has told why
     import json
