@@ -152,8 +152,9 @@ def _never(why: str) -> Json:
 def _key(key: Key) -> Json:
     default = _toml(key.default)
     told = [key.help, f"Default: {key.default}." if key.default else "", use(key)]
+    meanings = [f"- `{choice}`: {meaning}" for choice, meaning in zip(key.choices, key.meanings, strict=False)]
     return {
-        "description": " ".join(part for part in told if part),
+        "description": " ".join(part for part in told if part) + ("\n\n" + "\n".join(meanings) if meanings else ""),
         **_value(key),
         **({} if default is None else {"default": default}),
         "examples": [_toml(key.example)],

@@ -27,9 +27,10 @@ def add(verbs: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 
 
 def directive(environ: Mapping[str, str]) -> str:
-    """Give the line of a profiles file that names its schema, with its newline; nothing if none is installed."""
+    """Give the first lines of a profiles file, which name its schema; nothing if none is installed."""
     path = _place(environ)
-    return f"{_line(path)}\n" if path.is_file() and str(path).isprintable() else ""
+    # The empty line: to Tombi, a comment right above a table is the table's.
+    return f"{_line(path)}\n\n" if path.is_file() and str(path).isprintable() else ""
 
 
 def _place(environ: Mapping[str, str]) -> Path:
@@ -49,7 +50,9 @@ def _schema(args: argparse.Namespace) -> int:
         return 0
     path = _place(os.environ)
     _put(path, text())
-    say(f"For completion and checks in an editor, let this be the first line of {config_file(os.environ)}:")
+    say(
+        f"For completion and checks in an editor, write this and an empty line at the top of {config_file(os.environ)}:"
+    )
     print(_line(path))
     return 0
 
