@@ -1,0 +1,46 @@
+# A request to the daemon, for the function and for the completion. Leaves the answer in _pmcred_answer, which is the
+# caller's. $1: the request; $2: seconds. What a command would not be told, a variable of this shell alone, is told to
+# nobody.
+__pmcred_ask() {
+  emulate -L zsh
+  setopt no_xtrace no_multibyte local_traps
+  trap '' PIPE # the daemon may hang up on us; that must not end the shell
+  local _pmcred_at _pmcred_in _pmcred_piece REPLY
+  local -a _pmcred_places
+  local -A _pmcred_stat
+  for _pmcred_at in PMCRED_SOCKET XDG_RUNTIME_DIR PMCRED_STATE_DIR XDG_STATE_HOME HOME; do
+    if [[ -n ${(Pt)_pmcred_at} && ${(Pt)_pmcred_at} != *export* ]]; then return 1; fi
+  done
+  # Whoever is not mapped into a user namespace is nobody there, and looks like everybody else.
+  if (( EUID == 65534 )); then return 1; fi
+  _pmcred_places=(
+    "${XDG_RUNTIME_DIR-}/pmcred/socket" "/run/user/$EUID/pmcred/socket"
+    "${PMCRED_STATE_DIR:-${XDG_STATE_HOME:-${HOME-}/.local/state}/pmcred}/run/socket"
+  )
+  if [[ -n ${PMCRED_SOCKET-} ]]; then _pmcred_places=("$PMCRED_SOCKET"); fi
+  for _pmcred_at in "${_pmcred_places[@]}"; do
+    _pmcred_in=${_pmcred_at%/*}
+    # No shell can ask who listens. Where only we can make a socket, we do.
+    if [[ $_pmcred_at != /* || ! -S $_pmcred_at || ! -O $_pmcred_at ]]; then continue; fi
+    builtin zstat -L -H _pmcred_stat -- "$_pmcred_in" 2>/dev/null || continue
+    if (( _pmcred_stat[uid] != EUID || (_pmcred_stat[mode] & 8#170022) != 8#040000 )); then continue; fi
+    builtin zsocket -- "$_pmcred_at" 2>/dev/null || continue
+    _pmcred_answer=
+    {
+      builtin print -ru "$REPLY" -- "$1" 2>/dev/null || continue
+      while [[ ${_pmcred_answer[-2,-1]} != $'\n\n' ]] && builtin sysread -i "$REPLY" -t "$2" -s 65536 _pmcred_piece; do
+        _pmcred_answer+=$_pmcred_piece
+      done
+    } always {
+      exec {REPLY}>&-
+    }
+    if [[ $_pmcred_answer == ok[$' \n']*$'\n\n' ]]; then return 0; fi
+  done
+  return 1
+}
+
+# Where zsh was built without them, the command does it all.
+for _pmcred_module in zsh/stat:zstat zsh/system:sysread zsh/net/socket:zsocket; do
+  zmodload -F "${_pmcred_module%:*}" "b:${_pmcred_module#*:}" 2>/dev/null
+done
+unset _pmcred_module

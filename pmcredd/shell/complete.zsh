@@ -1,0 +1,20 @@
+__pmcred_profiles() {
+  local _pmcred_answer _pmcred_names
+  if __pmcred_ask list 1; then
+    _pmcred_names=("${${(M)${(f)_pmcred_answer}:#profile=*}[@]#profile=}")
+  else
+    _pmcred_names=("${(f)$(command pmcred shell-init --profiles </dev/null 2>/dev/null)}")
+  fi
+  _pmcred_names=("${(M)_pmcred_names[@]:#[A-Za-z0-9]*}")
+  compadd "$@" -a _pmcred_names
+}
+
+# What may follow each verb, made of the command line itself.
+{{words}}
+
+# As a file of $fpath this is the body of _pmcred, too.
+if [[ ${funcstack[1]-} == _pmcred ]]; then
+  _pmcred "$@"
+elif (( ${+functions[compdef]} )); then
+  compdef _pmcred pmcred
+fi
