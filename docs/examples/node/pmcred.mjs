@@ -174,7 +174,7 @@ function parseAnswer(text) {
     } else if (key === undefined) {
       throw nonsense();
     } else {
-      block[key] ??= key === "access_token" ? value : decodeURIComponent(value); // of two the first counts
+      block[key] ??= decodeURIComponent(value); // of two the first counts
     }
   }
   if (blocks.length < Number(found.count ?? 1)) return undefined;

@@ -259,7 +259,7 @@ function parseAnswer(#[\SensitiveParameter] string $text): ?array
             $block = [];
         } elseif (strpos($line, '=')) {
             [$key, $value] = explode('=', $line, 2);
-            $block[$key] ??= $key === 'access_token' ? $value : rawurldecode($value); // of two the first counts
+            $block[$key] ??= rawurldecode($value); // of two the first counts
         } else {
             throw nonsense();
         }
