@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support.daemon import user_at, write_profiles
 from support.fake_daemon import FakeDaemon
+from support.git_world import World
 from support.gits import HELPER, Git, attributes, program
 from support.user import User
-from test_cli_credential import answers
 
 from pmcredd.cli import git_config
 from pmcredd.cli.problem import Problem
@@ -41,6 +41,7 @@ def config(user: User) -> str:
     return "".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()) if path.exists() else ""
 
 
+PROD = World({"prod": "https://pm.example"})
 SECTION = f'[credential "https://pm.example"]\n\thelper =\n\thelper = {HELPER}\n'
 
 
@@ -60,7 +61,7 @@ def test_what_is_written_is_shown(user: User) -> None:
 def test_git_is_served_from_any_path(user: User, git: Git) -> None:
     """The helper's line needs nothing of the shell it was installed from."""
     user.run("credential", "install", "prod")
-    with FakeDaemon(user.socket, answers):
+    with FakeDaemon(user.socket, PROD.answer):
         filled = git.run("credential", "fill", stdin="url=https://pm.example\n\n")
     assert filled.returncode == 0, filled.stderr
     assert attributes(filled.stdout)["username"] == "prod"
@@ -75,7 +76,7 @@ def test_any_place_of_the_installation_can_be_written_down(user: User, git: Git,
     line = git_config.helper_line(place / "git-credential-pmcred")
     shown = str(git_config.Section("https://pm.example", line))
     (user.home / ".gitconfig").write_text(shown + "\n")
-    with FakeDaemon(user.socket, answers):
+    with FakeDaemon(user.socket, PROD.answer):
         filled = git.run("credential", "fill", stdin="url=https://pm.example\n\n")
     assert filled.returncode == 0, filled.stderr
     assert attributes(filled.stdout)["username"] == "prod"

@@ -9,17 +9,14 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from support.fake_daemon import FakeDaemon
+from support.git_world import World
 from support.gits import HELPER, Git, attributes, program
 from support.user import User
-
-from pmcredd import wire
-from pmcredd.secret import Secret
 
 if TYPE_CHECKING:
     from subprocess import CompletedProcess
@@ -33,34 +30,10 @@ URLS = {
 }
 
 
-@dataclass
-class World:
-    """What the daemon would know: a token for each profile, which a `reject` replaces."""
-
-    good_until: int = 4_000_000_000
-    tokens: dict[str, str] = field(default_factory=lambda: {name: f"token-of-{name}.1" for name in URLS})
-
-    def answer(self, request: bytes) -> bytes:
-        """Answer list, status, get and reject."""
-        verb, name, *_ = [*request.decode().split(), ""]
-        if verb in {"list", "status"}:
-            blocks = [
-                {"profile": each, "url": url, "user_name": f"user-of-{each}"}
-                | ({"fingerprint": Secret(self.tokens[each]).fingerprint()} if verb == "status" else {})
-                for each, url in URLS.items()
-            ]
-            return wire.format_ok(blocks, many=True)
-        if verb == "reject":
-            assert f"fingerprint={Secret(self.tokens[name]).fingerprint()}" in request.decode()
-            self.tokens[name] += "1"
-        block = {"access_token": self.tokens[name], "profile": name, "url": URLS[name]}
-        return wire.format_ok([block | {"good_until": str(self.good_until)}], many=False)
-
-
 @pytest.fixture
 def world() -> World:
     """Five profiles, three of them on one host."""
-    return World()
+    return World(URLS)
 
 
 @pytest.fixture
@@ -241,14 +214,14 @@ def test_git_goes_on_to_the_next_helper_when_we_have_nothing(git: Git) -> None:
 
 def test_who_does_not_offer_authtype_gets_a_password(newer: Git) -> None:
     """A script of before 2.46 goes on working when git is upgraded."""
-    with FakeDaemon(newer.user.socket, World().answer):
+    with FakeDaemon(newer.user.socket, World(URLS).answer):
         done = newer.run("credential", "fill", stdin="url=https://lone.example\n\n")
     assert attributes(done.stdout)["password"] == "token-of-lone.1"
 
 
 def test_a_cache_that_is_asked_first_keeps_nothing(newer: Git) -> None:
     """The token is marked as ephemeral: after a renewal the cache must not go on giving the old one."""
-    world = World()
+    world = World(URLS)
     with tempfile.TemporaryDirectory() as place, FakeDaemon(newer.user.socket, world.answer):
         cache = f"cache --socket={place}/socket"
         newer.run("config", "--global", "--replace-all", "credential.helper", cache)
