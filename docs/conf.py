@@ -15,6 +15,7 @@ extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["**/node_modules", "**/vendor"]  # where somebody tries the examples
 
+myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 4  # `page.md#a-heading` leads where it leads on a forge
 myst_links_external_new_tab = False
 
@@ -28,15 +29,16 @@ pygments_dark_style = "monokai"
 
 _DOCS = Path(__file__).parent
 _PART = re.compile(r"^## (?P<title>.+)\n(?P<words>(?:(?!^## ).*\n)*)", re.MULTILINE)
-_ENTRY = re.compile(r"^- \[.+?\]\((?P<page>[^):]+)\.md\)", re.MULTILINE)
+_ENTRY = re.compile(r"^- \[(?P<title>[^\]]+)\]\((?P<page>[^):]+)\.md\)", re.MULTILINE)
 _LINK = re.compile(r"(?<!!)\[(?P<words>[^\]]+)\]\((?P<to>[^):#]+)(?:#[^)]*)?\)")
+_PICTURE = re.compile(r"(?P<start>!\[[^\]]*\]\([^)]+)-light\.png\)")
 
 
 def contents(source: str) -> str:
     """Give index.md the tables of contents that its lists are: each part with its pages, in their order."""
     made = []
     for part in _PART.finditer(source):
-        pages = [entry["page"] for entry in _ENTRY.finditer(part["words"])]
+        pages = [f"{entry['title']} <{entry['page']}>" for entry in _ENTRY.finditer(part["words"])]
         if pages:
             made += ["", "```{toctree}", ":hidden:", f":caption: {part['title']}", "", *pages, "```"]
     return source + "\n".join([*made, ""])
@@ -52,11 +54,16 @@ def without_links_outside(source: str, folder: Path) -> str:
     return _LINK.sub(inside, source)
 
 
+def light_and_dark(source: str) -> str:
+    """Show the dark twin of a picture in the dark: a page has NAME-light.png, and NAME-dark.png lies beside it."""
+    return _PICTURE.sub(r"\g<start>-light.png){.only-light}\g<start>-dark.png){.only-dark}", source)
+
+
 def read(_: Sphinx, page: str, source: list[str]) -> None:
     """Change what was read of a page, in place."""
     if page == "index":
         source[0] = contents(source[0])
-    source[0] = without_links_outside(source[0], (_DOCS / page).parent)
+    source[0] = light_and_dark(without_links_outside(source[0], (_DOCS / page).parent))
 
 
 def setup(app: Sphinx) -> None:
