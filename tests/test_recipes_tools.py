@@ -202,24 +202,37 @@ def test_postman(desk: Desk, collection: Path, newman: Path) -> None:
     assert "pmcred login prod" in failed.stderr
 
 
-@pytest.fixture
-def bruno(desk: Desk) -> None:
-    """Make a collection of one request in Bruno's own files."""
+def bruno(desk: Desk, url: str, settings: str) -> None:
+    """Make a collection of one request in Bruno's own files; the recipe's is collection.bru."""
     (desk.here / "bruno.json").write_text('{"version": "1", "name": "users", "type": "collection"}')
-    (desk.here / "collection.bru").write_text(desk.recipe("Bruno", "text"))
-    request = f"get {{\n  url: {desk.sandbox.url}/api/1.0/users\n  auth: inherit\n}}\n"
+    (desk.here / "collection.bru").write_text(settings)
+    request = f"get {{\n  url: {url}/api/1.0/users\n  auth: inherit\n}}\n"
     check = "assert {\n  res.status: eq 200\n}\n"
     (desk.here / "users.bru").write_text(f"meta {{\n  name: users\n  type: http\n}}\n\n{request}\n{check}")
 
 
-@pytest.mark.usefixtures("bruno")
-def test_bruno(desk: Desk, bru: Path) -> None:
+def test_bruno_in_an_environment(desk: Desk, bru: Path) -> None:
+    """The run has URL and token from `pmcred exec`, in the safe mode; without a token it does not begin."""
+    desk.provide("bru", bru)
+    bruno(desk, "{{process.env.PROCESSMAKER_URL}}", desk.recipe("Bruno", "text", 0))
+    script = desk.recipe("Bruno", "sh", 0)
+    done = desk.run("sh", "-c", script)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    desk.user.run("logout", "prod")
+    failed = desk.run("sh", "-c", script)
+    assert (failed.returncode, failed.stdout) == (4, "")
+    assert "pmcred login prod" in failed.stderr
+
+
+def test_bruno_in_the_developer_mode(desk: Desk, bru: Path) -> None:
     """Each request asks anew: a token that was replaced meanwhile is not used again. The safe mode runs nothing.
 
     In a report the token is masked, as we say.
     """
     desk.provide("bru", bru)
-    script = desk.recipe("Bruno", "sh")
+    bruno(desk, desk.sandbox.url, desk.recipe("Bruno", "text", 1))
+    script = desk.recipe("Bruno", "sh", 1)
     done = desk.run("sh", "-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
     assert desk.kept_secret(desk.token)
