@@ -20,6 +20,8 @@ from support.recipes import DOCS
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import User
 
+pytestmark = pytest.mark.storm  # none of it is Python: once is enough
+
 EXAMPLES = DOCS / "examples"
 NOBODY = 65534
 # Each calls one function of its client and prints what that gives, or throws, as JSON.
