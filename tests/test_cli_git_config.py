@@ -192,6 +192,17 @@ def test_an_installation_that_has_moved_is_followed(user: User) -> None:
     assert config(user) == SECTION
 
 
+def test_options_of_the_helper_are_kept(user: User) -> None:
+    """Somebody wrote them there, as the page says; also when the installation moves."""
+    written = SECTION.replace(HELPER, f"{HELPER} --for 20m")
+    (user.home / ".gitconfig").write_text(written)
+    user.run("credential", "install", "prod")
+    assert config(user) == written
+    (user.home / ".gitconfig").write_text(SECTION.replace(HELPER, "/old/git-credential-pmcred --for 20m"))
+    user.run("credential", "install", "prod")
+    assert config(user) == written
+
+
 @pytest.mark.parametrize(
     ("before", "warned"),
     [
@@ -258,7 +269,9 @@ def test_a_git_that_hangs_is_told(user: User, tmp_path: Path, monkeypatch: pytes
         ("/x/bin/git-credential-pmcred", True),
         ("/x/bin/git-credential-pmcred --for 20m", True),
         ("!'/a b/git-credential-pmcred'", True),
-        ("pmcred", True),
+        ("pmcred", True),  # for git: git-credential-pmcred, found on PATH
+        ("pmcred --for 20m", True),
+        ("!pmcred credential", False),
         ("", False),
         ("store", False),
         ("!f() { echo 'x; }", False),

@@ -1,6 +1,8 @@
 """Real gits, the installed daemon and a ProcessMaker look-alike: clones from a server that wants the token."""
 
 import base64
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -139,7 +141,27 @@ def test_without_a_daemon_git_fails_and_says_why(git: Git, front: GitServer) -> 
 
 
 @pytest.mark.usefixtures("daemon")
-def test_any_script_can_ask_git(git: Git, front: GitServer) -> None:
-    """`git credential fill` is a client for every tool that knows git, and knows nothing of us."""
-    done = git.run("credential", "fill", stdin=f"url={front.url}\n\n")
-    assert attributes(done.stdout)["password"] == held(git.user)
+def test_the_script_of_the_page_gets_in_and_reports_a_dead_token(
+    git: Git, front: GitServer, sandbox: SandboxProcess
+) -> None:
+    """As docs/git.md has it: it works, fails after a revocation, and works."""
+    page = (Path(__file__).parents[1] / "docs" / "git.md").read_text()
+    (script,) = re.findall(r"```sh\n(.*?)```", page, re.DOTALL)
+    script = script.replace("https://acme.processmaker.net", front.url) + 'printf %s "$status"'
+    statuses = []
+    for _ in range(3):
+        done = subprocess.run(
+            ["/bin/sh", "-c", script],
+            env=git.environ,
+            cwd=git.user.home,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert done.stderr == ""
+        statuses.append(done.stdout)
+        if len(statuses) == 1:
+            assert sandbox.revoke(token=held(git.user)) == 1
+    assert statuses == ["200", "401", "200"]

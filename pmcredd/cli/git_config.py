@@ -123,9 +123,13 @@ def _write(git: "_Git", section: Section) -> None:
     key = f"credential.{section.url}.helper"
     found = git.values(key)
     ours = [value for value in found if _is_ours(value)]
+    (command,) = _words(section.helper)
     for stale in dict.fromkeys(ours):
-        if stale != section.helper:  # of an installation that has moved
-            git.run("--fixed-value", "--replace-all", key, section.helper, stale)
+        old, *options = _words(stale)
+        if old != command:  # of an installation that has moved; --for and the like stay
+            git.run(
+                "--fixed-value", "--replace-all", key, " ".join([section.helper, *map(shlex.quote, options)]), stale
+            )
     if not ours:
         git.run("--add", key, "")  # who is asked before us would go on giving a token that has died
         git.run("--add", key, section.helper)
@@ -257,10 +261,14 @@ def _command() -> Path:
 
 def _is_ours(value: str) -> bool:
     try:
-        word = next(iter(shlex.split(value.removeprefix("!"))), "")
+        word = next(iter(_words(value)), "")
     except ValueError:  # an open quote: somebody else's
         return False
-    return PurePath(word).name == _COMMAND or value == "pmcred"
+    return PurePath(word).name == _COMMAND or (word == "pmcred" and not value.startswith("!"))
+
+
+def _words(helper: str) -> list[str]:
+    return shlex.split(helper.removeprefix("!"))
 
 
 def _undo(args: argparse.Namespace) -> str:
