@@ -54,7 +54,7 @@ def same(
 
 def left(ran: "subprocess.CompletedProcess[str]", *argv: str) -> bool:
     """Tell whether pmcred-cli was run, with exactly these arguments, and nothing else was said."""
-    return (ran.returncode, ran.stdout, ran.stderr) == (7, "", f"cli {len(argv)}:{':'.join(argv)}")
+    return (ran.returncode, ran.stdout, ran.stderr) == (7, "", f"cli {len(argv)}:{':'.join(argv)}\n")
 
 
 HOT = [
@@ -411,7 +411,7 @@ def test_it_works_in_every_mood_of_a_shell(desk: Desk, shell: Shell, mood: str) 
     header = f"Authorization: Bearer {TOKEN}"
     told = [TOKEN, "direct 0", f"captured {header} 0", TOKEN, TOKEN, TOKEN, "failed 7", "no 7"]
     assert ran.stdout.splitlines() == told, ran.stderr
-    assert ran.stderr.replace("trapped\n", "") == "cli 2:get:nopecli 1:status"
+    assert ran.stderr.replace("trapped\n", "") == "cli 2:get:nope\ncli 1:status\n"
 
 
 def test_nocasematch_makes_no_verb_of_get_in_capitals(desk: Desk) -> None:

@@ -38,6 +38,7 @@ _pmcred() {
     word=${COMP_WORDS[i]}
     if [[ ! $ended && $word == -- ]]; then
       ended=yes
+      if [[ ${operands[*]-} == *@command* ]]; then operands=(@command '@file*'); fi
     elif [[ ! $ended && $word == -* ]]; then
       if [[ " $valued " != *" $word="* ]]; then continue; fi
       kind=${valued##*"$word="}

@@ -1,10 +1,18 @@
+# The names of the profiles: from the daemon, else from the files.
 function __pmcred_profiles
     set -l lines (__pmcred_ask list 1)
-    if test $status -eq 0
-        string match -r '\Aprofile=.*' -- $lines | string replace profile= ''
-    else
-        command pmcred shell-init --profiles </dev/null 2>/dev/null
+    if test $status -ne 0; and command -sq pmcred # fish tells of a missing command wherever stderr goes
+        set lines profile=(command pmcred shell-init --profiles </dev/null 2>/dev/null)
     end
+    string match -r '\Aprofile=[A-Za-z0-9][A-Za-z0-9._-]*\z' -- $lines '' | string replace profile= ''
+end
+
+# A command and its arguments, after --.
+function __pmcred_command
+    set -l words (commandline -opc)
+    set -l at (contains -i -- -- $words); or return
+    set words (string escape -- $words[(math $at + 1)..-1]) (commandline -ct)
+    complete -C "$words"
 end
 
 # Whether the verb $argv[1] is being completed, at its operand number $argv[2], if that is given; 3+ is the third or later.

@@ -1,12 +1,25 @@
+# The names of the profiles: from the daemon, else from the files.
 __pmcred_profiles() {
-  local _pmcred_answer _pmcred_names
+  local _pmcred_answer
+  local -a _pmcred_names
   if __pmcred_ask list 1; then
-    _pmcred_names=("${${(M)${(f)_pmcred_answer}:#profile=*}[@]#profile=}")
+    _pmcred_names=(${(M)${(f)_pmcred_answer}:#profile=*})
+    _pmcred_names=(${_pmcred_names#profile=})
   else
-    _pmcred_names=("${(f)$(command pmcred shell-init --profiles </dev/null 2>/dev/null)}")
+    _pmcred_names=(${(f)"$(command pmcred shell-init --profiles </dev/null 2>/dev/null)"})
   fi
-  _pmcred_names=("${(M)_pmcred_names[@]:#[A-Za-z0-9]*}")
+  _pmcred_names=(${(M)_pmcred_names:#[A-Za-z0-9]*})
+  _pmcred_names=(${_pmcred_names:#*[^A-Za-z0-9._-]*})
   compadd "$@" -a _pmcred_names
+}
+
+# A command and its arguments, after --.
+__pmcred_command() {
+  local -i at=${words[(ie)--]}
+  if (( at >= CURRENT )); then return 1; fi
+  shift at words
+  (( CURRENT -= at ))
+  _normal
 }
 
 # What may follow each verb, made of the command line itself.

@@ -204,7 +204,7 @@ def _zsh_option(option: Option) -> str:
 
 def _zsh_value(kind: str, metavar: str) -> str:
     text = _escaped(_TEXT.get(kind, metavar), ":")
-    actions = {PROFILE: "__pmcred_profiles", FILE: "_files", PROGRAM: "_normal", NOTHING: " "}
+    actions = {PROFILE: "__pmcred_profiles", FILE: "_files", PROGRAM: "__pmcred_command", NOTHING: " "}
     return f"{text}:{actions.get(kind) or '(' + kind.replace('|', ' ') + ')'}"
 
 
@@ -243,7 +243,7 @@ def _fish(top: Verb) -> Iterator[str]:
             if kind == NOTHING:
                 continue
             place = f"{number}+" if operand.endswith("*") else str(number)
-            actions = {PROFILE: "-a '(__pmcred_profiles)'", FILE: "-F", PROGRAM: "-a '(__fish_complete_subcommand)'"}
+            actions = {PROFILE: "-a '(__pmcred_profiles)'", FILE: "-F", PROGRAM: "-a '(__pmcred_command)'"}
             action = actions.get(kind) or f"-a '{kind.replace('|', ' ')}'"
             yield f'complete -c pmcred -n "{at} {place}" {action}'
 

@@ -14,6 +14,15 @@ _THIN = Path(__file__).resolve().parents[2] / "scripts" / "pmcred"
 _TOOLS = ("cat", "env", "ls", "mkfifo", "readlink", "sh", "sleep", "true")
 
 
+_CLI = """#!/bin/sh
+if [ "$*" = "shell-init --profiles" ]; then printf "file-prod\\nfile-staging\\n"; exit; fi
+printf "cli %s" $# >&2
+printf ":%s" "$@" >&2
+echo >&2
+exit 7
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Shell:
     """A shell, and the programs that it may find; zsh needs none."""
@@ -62,7 +71,7 @@ class Desk:
         (self.bin.parent / "pyvenv.cfg").touch()
         shutil.copy(_THIN, self.bin / "pmcred")
         cli = self.bin / "pmcred-cli"
-        cli.write_text('#!/bin/sh\nprintf "cli %s" $# >&2\nprintf ":%s" "$@" >&2\nexit 7\n')
+        cli.write_text(_CLI)
         cli.chmod(0o755)
         for shell in ("bash", "zsh", "fish"):
             self.init(shell).write_text(shell_init.text(shell))

@@ -39,13 +39,21 @@ function __pmcred_ask
     return 1
 end
 
+# The names of the profiles: from the daemon, else from the files.
 function __pmcred_profiles
     set -l lines (__pmcred_ask list 1)
-    if test $status -eq 0
-        string match -r '\Aprofile=.*' -- $lines | string replace profile= ''
-    else
-        command pmcred shell-init --profiles </dev/null 2>/dev/null
+    if test $status -ne 0; and command -sq pmcred # fish tells of a missing command wherever stderr goes
+        set lines profile=(command pmcred shell-init --profiles </dev/null 2>/dev/null)
     end
+    string match -r '\Aprofile=[A-Za-z0-9][A-Za-z0-9._-]*\z' -- $lines '' | string replace profile= ''
+end
+
+# A command and its arguments, after --.
+function __pmcred_command
+    set -l words (commandline -opc)
+    set -l at (contains -i -- -- $words); or return
+    set words (string escape -- $words[(math $at + 1)..-1]) (commandline -ct)
+    complete -C "$words"
 end
 
 # Whether the verb $argv[1] is being completed, at its operand number $argv[2], if that is given; 3+ is the third or later.
@@ -194,7 +202,7 @@ complete -c pmcred -n "__pmcred_at 'exec'" -l no-refresh -d 'the token that is t
 complete -c pmcred -n "__pmcred_at 'exec'" -l script-task -d 'also set what ProcessMaker 4 gives its script tasks: API_TOKEN, API_HOST, HOST_URL, APP_URL, API_SSL_VERIFY'
 complete -c pmcred -n "__pmcred_at 'exec'" -l fd -d 'hand the token over in an open file, not in the environment'
 complete -c pmcred -n "__pmcred_at 'exec' 1" -a '(__pmcred_profiles)'
-complete -c pmcred -n "__pmcred_at 'exec' 2+" -a '(__fish_complete_subcommand)'
+complete -c pmcred -n "__pmcred_at 'exec' 2+" -a '(__pmcred_command)'
 complete -c pmcred -n "__pmcred_at 'env'" -l for -x -d 'the token must stay good so long: 90s, 30m, 8h'
 complete -c pmcred -n "__pmcred_at 'env'" -l timeout -x -d 'how long to wait for a token (default: 60)'
 complete -c pmcred -n "__pmcred_at 'env'" -l oneshot -d 'where no daemon answers, do its work for this one request'
