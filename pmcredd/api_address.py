@@ -4,7 +4,8 @@ import re
 from urllib.parse import quote, unquote
 
 from pmcredd.processmaker import api_url
-from pmcredd.profiles import BadUrl, Profile, parse_url
+from pmcredd.profiles import Profile
+from pmcredd.urls import BadUrl, parse_url
 
 _ABSOLUTE = re.compile(r"(?P<base>[A-Za-z][A-Za-z0-9+.-]*://[^/?#]*)(?P<rest>.*)", re.DOTALL)
 _LONE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")

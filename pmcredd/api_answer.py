@@ -8,8 +8,9 @@ from urllib.parse import urljoin
 from pmcredd.dialects import Answer, listen
 from pmcredd.masking import clean
 from pmcredd.processmaker import api_url
-from pmcredd.profiles import BadUrl, Profile, parse_url
+from pmcredd.profiles import Profile
 from pmcredd.secret import Secret
+from pmcredd.urls import BadUrl, parse_url
 
 _MOST_FIELDS = 10  # of a refused form that are told
 

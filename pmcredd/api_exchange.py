@@ -11,9 +11,10 @@ import trio
 from pmcredd import network_errors, transport, trust
 from pmcredd.masking import clean
 from pmcredd.network_errors import NotSent, Unknown
-from pmcredd.profiles import Profile, parse_url
+from pmcredd.profiles import Profile
 from pmcredd.request_body import BadData, Body
 from pmcredd.secret import Secret
+from pmcredd.urls import parse_url
 
 T = TypeVar("T")
 

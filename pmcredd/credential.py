@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from pmcredd.profiles import BadUrl, Url, match_url, parse_url
 from pmcredd.secret import Secret
+from pmcredd.urls import BadUrl, Url, match_url, parse_url
 
 MAX_LINE = 65536
 """The longest line of an attribute in bytes, its newline included (git's own buffer)."""

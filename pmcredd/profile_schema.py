@@ -27,7 +27,8 @@ from pmcredd.profile_keys import (
     Kind,
 )
 from pmcredd.profile_values import A_PAGE, FORMS, RANGES
-from pmcredd.profiles import AUTHORITY, NAME, PATH, Grant
+from pmcredd.profiles import NAME, Grant
+from pmcredd.urls import AUTHORITY, PATH
 
 Json = Mapping[str, object]
 

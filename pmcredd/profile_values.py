@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, time
 
 from pmcredd.profile_keys import Key, Kind
-from pmcredd.profiles import BadUrl, Url, parse_url, secret_flaw
+from pmcredd.profiles import secret_flaw
+from pmcredd.urls import BadUrl, Url, parse_url
 
 
 class Flaw(Exception):

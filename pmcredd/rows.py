@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from pmcredd import processmaker, profiles, telling
+from pmcredd import processmaker, telling, urls
 from pmcredd.clock import Clock
 from pmcredd.driver import Driver
 from pmcredd.life import Changed, Life, Reason, Renewal, Restored, Retry
@@ -222,7 +222,7 @@ def find(known: Sequence[Profile], target: str) -> Profile:
         close = difflib.get_close_matches(target, names, n=1) if few else []
         hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
         raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
-    found = profiles.match_url(known, target)
+    found = urls.match_url(known, target)
     if not found:
         raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {target}", "pmcred profile list")
     if len(found) > 1:

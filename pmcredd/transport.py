@@ -12,7 +12,8 @@ from pmcredd import trust
 from pmcredd.masking import clean
 from pmcredd.network_errors import Unknown
 from pmcredd.oauth import Answer
-from pmcredd.profiles import Profile, Url
+from pmcredd.profiles import Profile
+from pmcredd.urls import Url
 
 MAX_BODY = 256 * 1024
 """The longest body in bytes that is read; a token answer is 2 KiB."""

@@ -7,7 +7,8 @@ import ssl
 import stat
 from contextlib import suppress
 
-from pmcredd.profiles import Profile, Url
+from pmcredd.profiles import Profile
+from pmcredd.urls import Url
 
 
 class Unusable(Exception):

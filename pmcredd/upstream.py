@@ -9,8 +9,9 @@ import trio
 from pmcredd import network_errors, trust
 from pmcredd.network_errors import NotSent, Unknown
 from pmcredd.oauth import Answer, TokenRequest, server_date
-from pmcredd.profiles import BadUrl, Profile, parse_url
+from pmcredd.profiles import Profile
 from pmcredd.secret import Secret
+from pmcredd.urls import BadUrl, parse_url
 
 if TYPE_CHECKING:
     import httpx

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from pmcredd.cli.detect import Address, address, detect
-from pmcredd.profiles import BadUrl, Grant, Profile
+from pmcredd.profiles import Grant, Profile
 from pmcredd.upstream import Upstream
+from pmcredd.urls import BadUrl
 
 Handler = Callable[[httpx.Request], httpx.Response]
 

@@ -23,7 +23,6 @@ from pmcredd.profile_keys import (
 from pmcredd.profile_reader import read_config
 from pmcredd.profiles import (
     BadConfig,
-    BadUrl,
     ClientAuth,
     CommandSecret,
     Config,
@@ -40,13 +39,12 @@ from pmcredd.profiles import (
     Settings,
     SourceFile,
     Storage,
-    match_url,
-    parse_url,
     secret_flaw,
     secret_variables,
     valid_name,
 )
 from pmcredd.secret import Secret
+from pmcredd.urls import BadUrl, match_url, parse_url
 
 CANARY = "hunter2-canary"
 MAIN = "/home/me/.config/pmcred/profiles.toml"

@@ -1,7 +1,7 @@
 """Where a token may be sent, and which 401 is about it: one rule for every HTTP library. No I/O."""
 
 from pmcredd.asking import AccessToken, PmcredError
-from pmcredd.profiles import BadUrl, match_url, parse_url
+from pmcredd.urls import BadUrl, match_url, parse_url
 from pmcredd.wire import Code
 
 UNAUTHORIZED = 401

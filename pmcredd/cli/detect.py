@@ -9,8 +9,9 @@ from typing import Literal
 from pmcredd.cli.problem import for_a_draft
 from pmcredd.oauth import Answer, TokenRequest
 from pmcredd.processmaker import token_url
-from pmcredd.profiles import BadUrl, Grant, Profile, parse_url
+from pmcredd.profiles import Grant, Profile
 from pmcredd.upstream import NotSent, Unknown, Upstream
+from pmcredd.urls import BadUrl, parse_url
 
 Number = Literal[3, 4]
 

@@ -11,7 +11,8 @@ from pmcredd.cli.profile import check
 from pmcredd.cli.questions import Respondent, ask, confirm
 from pmcredd.cli.terminal import clean, say
 from pmcredd.cli.validate import Checker
-from pmcredd.profiles import BadUrl, Grant, Profile
+from pmcredd.profiles import Grant, Profile
+from pmcredd.urls import BadUrl
 
 _PATIENCE = 15.0  # seconds for one look: a person waits
 _TRANSPORT = ("ca_file", "client_cert", "client_key", "proxy", "timeout")

@@ -13,7 +13,8 @@ from pmcredd import config_files
 from pmcredd.cli import installation
 from pmcredd.cli.problem import Problem, no_such_profile
 from pmcredd.cli.terminal import clean, say
-from pmcredd.profiles import BadConfig, BadUrl, Profile, parse_url
+from pmcredd.profiles import BadConfig, Profile
+from pmcredd.urls import BadUrl, parse_url
 
 _COMMAND = "git-credential-pmcred"
 _BEARER_SINCE = (2, 46)  # git's RelNotes: `authtype`

@@ -19,7 +19,8 @@ from pmcredd.cli.validate import Checker
 from pmcredd.config_files import home
 from pmcredd.profile_keys import PROFILE_KEYS
 from pmcredd.profile_values import Flaw, Place, read_value
-from pmcredd.profiles import Grant, parse_url, secret_variables, valid_name
+from pmcredd.profiles import Grant, secret_variables, valid_name
+from pmcredd.urls import parse_url
 
 if TYPE_CHECKING:
     from pmcredd.secret import Secret

@@ -24,8 +24,9 @@ from pmcredd import oauth, wire
 from pmcredd.oauth import MAX_WAIT, Answer, Refusal, Token
 from pmcredd.profile_keys import DAEMON_KEYS, PROFILE_KEYS, SECRET_KEYS
 from pmcredd.profile_reader import read_config
-from pmcredd.profiles import BadConfig, BadUrl, Grant, LiteralSecret, Mistake, Profile, SourceFile, parse_url
+from pmcredd.profiles import BadConfig, Grant, LiteralSecret, Mistake, Profile, SourceFile
 from pmcredd.secret import Secret
+from pmcredd.urls import BadUrl, parse_url
 
 PLANTED = "Hunter2-Canary/8"
 HANG = 60  # seconds that no machine is too busy for

@@ -15,8 +15,9 @@ from pmcredd.cli.doctor.judge_server import Certificate
 from pmcredd.network_errors import NotSent, Unknown
 from pmcredd.oauth import Meaning, Refusal, TokenRequest, read_answer, server_date
 from pmcredd.processmaker import token_url
-from pmcredd.profiles import BadUrl, Profile, Url, parse_url
+from pmcredd.profiles import Profile
 from pmcredd.upstream import Upstream
+from pmcredd.urls import BadUrl, Url, parse_url
 
 LIMIT = 10.0  # seconds for each step, if the profile's timeout is not shorter
 
