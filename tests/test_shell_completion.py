@@ -247,11 +247,14 @@ def test_it_prints_what_a_shell_evaluates(capsys: pytest.CaptureFixture[str], sh
     assert str(Path(cli.__file__).parents[1]) not in printed
 
 
-def test_the_help_tells_where_the_line_goes(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_help_tells_where_the_line_goes(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For each shell; and who names none is told of it, not on stdout, where a shell would evaluate it."""
+    monkeypatch.setenv("COLUMNS", "1000")
     assert cli.main(["shell-init", "--help"]) == 0
     shown = capsys.readouterr().out
-    for line in ("~/.bashrc: ", 'eval "$(pmcred shell-init bash)"', "~/.zshrc", "pmcred shell-init fish | source"):
+    for line in ("~/.bashrc", 'eval "$(pmcred shell-init bash)"', "~/.zshrc", "pmcred shell-init fish | source"):
         assert line in shown
     assert cli.main(["shell-init"]) == 2
     assert cli.main(["shell-init", "tcsh"]) == 2

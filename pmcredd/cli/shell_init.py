@@ -16,15 +16,12 @@ COMPLETIONS = {"bash": "pmcred.bash", "zsh": "_pmcred", "fish": "pmcred.fish"}
 
 _PATIENCE = 1.0  # seconds: somebody has pressed the Tab key
 
-_WHERE = """\
-where the line goes:
-  bash  at the end of ~/.bashrc:                    eval "$(pmcred shell-init bash)"
-  zsh   at the end of ~/.zshrc, after compinit:     eval "$(pmcred shell-init zsh)"
-  fish  in ~/.config/fish/config.fish:              pmcred shell-init fish | source
-
-The function makes `pmcred get` and `pmcred header` several times faster: the shell asks the daemon itself (bash and
-fish by OpenBSD's nc, or socat). Everything else, and every error, is the command's as before.
-"""
+_WHERE = (
+    'In bash, write eval "$(pmcred shell-init bash)" at the end of ~/.bashrc; in zsh, eval "$(pmcred shell-init zsh)" '
+    "at the end of ~/.zshrc, after compinit; in fish, pmcred shell-init fish | source into ~/.config/fish/config.fish. "
+    "Then the shell asks the daemon itself for `pmcred get` and `pmcred header` (bash and fish need OpenBSD's nc, or "
+    "socat), which is several times faster. Everything else, and every error, is the command's as before."
+)
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -33,7 +30,6 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
         "shell-init",
         description="Print what a shell evaluates when it starts: a faster `pmcred get`, and the completion.",
         epilog=_WHERE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("shell", metavar="bash|zsh|fish", nargs="?", choices=tuple(COMPLETIONS))
     parser.add_argument("--profiles", action="store_true", help="print the names of the profiles, for a completion")
