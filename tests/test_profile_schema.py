@@ -8,8 +8,9 @@ import subprocess
 import sys
 import textwrap
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date, datetime, time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -187,70 +188,67 @@ def read_alone(key: Key, value: object) -> bool:
 
 
 HOSTS = ["h", "Acme.Example", "h.example.", "10.0.0.1", "[::1]", "[0:0::2]", "b\u00fccher.example", "login", "a_b"]
-URLS = st.builds(
-    "{}://{}{}{}".format,
-    st.sampled_from(["https", "HTTPS", "http", "Http"]),
-    st.sampled_from([*HOSTS, "localhost", "LocalHost", "127.0.0.1", "127.9.8.7"]),
-    st.sampled_from(["", ":", ":8443", ":0443", ":65535"]),
-    st.sampled_from(["", "/", "//", "/pm", "/pm/x/", "/a%20b", "/~x;y=1,2", "/sy", "/api", "/logins", "/@:"]),
-)
-TEXTS = st.text(min_size=1, max_size=20) | st.text(st.characters(codec="ascii"), min_size=1, max_size=20)
-NUMBERS = st.integers(1, 10**7) | st.floats(0.5, 10**7)
+PATHS = ["", "/", "//", "/pm", "/pm/x/", "/a%20b", "/~x;y=1,2", "/sy", "/api", "/logins", "/@:"]
+
+
+def addresses(schemes: list[str], hosts: list[str], paths: list[str]) -> st.SearchStrategy[str]:
+    """Give URLs of these parts, with all kinds of ports."""
+    ports = st.sampled_from(["", ":", ":8443", ":0443", ":65535"])
+    return st.builds("{}://{}{}{}".format, *map(st.sampled_from, (schemes, hosts)), ports, st.sampled_from(paths))
+
+
+HERE = ["localhost", "LocalHost", "127.0.0.1", "127.9.8.7", "[::1]", "[0:0:0::1]"]
+TEXTS = st.text(st.characters(exclude_categories=["C", "Z"], include_characters=" "), max_size=20)
+PRINTABLE = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
 WORDS = st.lists(st.text(max_size=5), min_size=1, max_size=3)
 BY_KIND: Mapping[Kind, st.SearchStrategy[Any]] = {
-    Kind.URL: URLS,
-    Kind.PROXY: URLS | st.sampled_from(["none", "environment", "http://p:3128", "HTTP://P/", "https://p//"]),
+    Kind.URL: addresses(["https", "HTTPS"], HOSTS, PATHS) | addresses(["http", "Http"], HERE, PATHS),
+    Kind.PROXY: st.sampled_from(["none", "environment"]) | addresses(["http", "Https"], HOSTS, ["", "/", "//"]),
     Kind.TEXT: TEXTS,
-    Kind.CLIENT_ID: TEXTS | st.sampled_from(["3", "a b", "~!"]),
+    Kind.CLIENT_ID: PRINTABLE,
     Kind.WORKSPACE: st.from_regex(r"[A-Za-z0-9_-]{1,64}", fullmatch=True),
-    Kind.SCOPE: st.sampled_from(["*", "a b", "view:x/y z", "!", "]["]) | TEXTS,
-    Kind.SERVER_PATH: st.sampled_from(["/x", "/a/b/", "/..a", "/a..", "/@x"])
-    | st.from_regex(r"/[!-~]+", fullmatch=True),
+    Kind.SCOPE: st.lists(st.text("!#[]aZ~:", min_size=1), min_size=1).map(" ".join),
+    Kind.SERVER_PATH: st.text("aZ0._~!$&'()*+,;=:@%/-", max_size=9).map("/{}".format),
     Kind.REDIRECT_URI: st.builds("http://127.0.0.1{}{}".format, st.sampled_from(["", ":1", ":65535"]), st.just("/c/")),
     Kind.FILE: TEXTS | st.sampled_from(["~", "~/x", "/x", "./x y", "x~", "\u00e4"]),
     Kind.VARIABLE: st.from_regex(r"[A-Za-z_][A-Za-z0-9_]*", fullmatch=True),
-    Kind.CREDENTIAL: TEXTS | st.sampled_from(["a", "a.b", "a b", "...", "-"]),
+    Kind.CREDENTIAL: PRINTABLE,
     Kind.COMMAND: WORDS,
     Kind.YES_OR_NO: st.booleans(),
-    Kind.SECONDS: NUMBERS,
-    Kind.LENGTH: NUMBERS,
+    **{kind: st.integers(*span) | st.floats(*span) for kind, span in RANGES.items()},
 }
 SECRETS = (st.text(min_size=1, max_size=20) | st.sampled_from(["a b", "p\u00a0q", "x" * 300])).filter(
     lambda text: secret_flaw(text) is None
 )
 
 
-@st.composite
-def values(draw: st.DrawFn, key: Key) -> object:
-    """Draw a value that the reader takes for this key."""
+@cache
+def values(key: Key) -> st.SearchStrategy[Any]:
+    """Give what the reader takes for this key."""
     match key.kind:
         case Kind.CHOICE:
-            return draw(st.sampled_from(key.choices))
+            return st.sampled_from(key.choices)
         case Kind.SECRET:
-            return draw(SECRETS | secret_tables())
+            return st.one_of(SECRETS, *map(secret_tables, SOURCES))
         case Kind.EVENTS:
-            return draw(some(EVENT_KEYS, []))
+            return some(EVENT_KEYS, [])
         case Kind.EVENT_COMMAND:
-            command = values(EVENT_COMMAND_KEYS["command"])
-            return draw(command | some(EVENT_COMMAND_KEYS, ["command"]))
-    return draw(BY_KIND[key.kind].filter(lambda value: read_alone(key, value)))
+            return values(EVENT_COMMAND_KEYS["command"]) | some(EVENT_COMMAND_KEYS, ["command"])
+    return BY_KIND[key.kind].filter(lambda value: read_alone(key, value))
 
 
-def some(keys: Mapping[str, Key], needed: list[str]) -> st.SearchStrategy[Mapping[str, object]]:
-    """Draw a table with these keys, or with some of them."""
+def some(keys: Mapping[str, Key], needed: Iterable[str]) -> st.SearchStrategy[Mapping[str, object]]:
+    """Give tables with the needed keys, and with some of the others."""
     return st.fixed_dictionaries(
         {name: values(keys[name]) for name in needed},
         optional={name: values(key) for name, key in keys.items() if name not in needed},
     )
 
 
-@st.composite
-def secret_tables(draw: st.DrawFn) -> Mapping[str, object]:
-    """Draw a table that says where a secret is."""
-    source = draw(st.sampled_from(SOURCES))
-    beside = [name for name, key in SECRET_KEYS.items() if name not in SOURCES and source in key.beside]
-    needed = [source, *SECRET_KEYS[source].beside]
-    return draw(some({name: SECRET_KEYS[name] for name in dict.fromkeys([*needed, *beside])}, needed))
+def secret_tables(source: str) -> st.SearchStrategy[Mapping[str, object]]:
+    """Give tables that say where a secret is: there, with all that may stand beside it."""
+    beside = {name: key for name, key in SECRET_KEYS.items() if name == source or source in key.beside}
+    return some(beside, {source, *SECRET_KEYS[source].beside})
 
 
 @st.composite
@@ -265,8 +263,9 @@ def files(draw: st.DrawFn) -> str:
         needed = [each for each, key in keys.items() if key.needed(grant, generation) and each not in told]
         profile = {**draw(some({n: k for n, k in keys.items() if n not in told}, needed)), **told}
         for each in draw(st.sets(st.sampled_from(sorted(DEFAULTS_KEYS)))):
-            if defaults.get(each) == profile.get(each):
-                profile.pop(each, None)  # the same comes from [defaults], or nobody needs it
+            inherited = defaults.get(each, 4 if each == "generation" else None)
+            if inherited is not None and inherited == told.get(each, inherited):
+                profile.pop(each, None)
         effective = {**defaults, **profile}
         if "client_key" in effective and "client_cert" not in effective:
             profile["client_cert"] = "c.pem"
