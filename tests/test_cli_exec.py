@@ -1,5 +1,6 @@
 """pmcred exec: the command runs as it would without us, with a token that works."""
 
+import errno
 import json
 import os
 import resource
@@ -7,18 +8,22 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from support import script_task
 from support.daemon import running, user_at, write_profiles
-from support.fake_daemon import TOKEN, FakeDaemon
+from support.fake_daemon import TOKEN, FakeDaemon, answer_get
 from support.pseudo_terminal import PseudoTerminal
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import PMCRED, User
 
+from pmcredd.cli import execute
+from pmcredd.client import AccessToken
 from pmcredd.sandbox.instances import CODE, USERS
+from pmcredd.secret import Secret
 
 # What a program is given by its parent beside arguments and environment, as JSON.
 GIVEN = """
@@ -127,6 +132,20 @@ def test_everything_behind_the_two_dashes_is_the_commands(user: User, fake: Fake
     assert ran.stdout == b"<--fd><-v><--><><a b><*><--help><\xff>"
 
 
+def test_a_token_that_is_replaced_meanwhile_is_not_handed_over(user: User) -> None:
+    """Somebody may log in while the command is being started: it gets the token that lives."""
+    now = time.time()
+
+    def answer(line: bytes) -> bytes:
+        if line.startswith(b"get "):
+            return answer_get(line) if b"for=" not in line else answer_get(line).replace(TOKEN.encode(), b"another")
+        mark, times = Secret(TOKEN).fingerprint(), f"renew_from={int(now + 3600)}\nrenew_by={int(now + 7200)}"
+        return f"ok 1\nprofile=prod\nrule=refresh-disruptively\nfingerprint={mark}\n{times}\n\n".encode()
+
+    with FakeDaemon(user.socket, answer):
+        assert environ_of(user)["PROCESSMAKER_TOKEN"] == "another"
+
+
 # --- the token in an open file ----------------------------------------------------------------------------------------
 
 
@@ -161,6 +180,28 @@ def test_a_token_in_a_file_takes_no_number_that_is_in_use(user: User, fake: Fake
             check=True,
         )
     assert ran.stdout.splitlines() == ["theirs", TOKEN]
+
+
+def test_a_kernel_without_the_newest_kind_of_file_has_an_older_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Linux before 6.3 refuses a flag that it does not know; the file is sealed all the same."""
+    make = os.memfd_create
+
+    def older(name: str, flags: int) -> int:
+        if flags & 8:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return make(name, flags)
+
+    monkeypatch.setattr(os, "memfd_create", older)
+    descriptor = execute._open_file(AccessToken(TOKEN, "Bearer", None, None, "prod", "https://pm.example"))
+    try:
+        assert os.get_inheritable(descriptor)
+        assert os.read(descriptor, 65536).decode() == TOKEN
+        with pytest.raises(PermissionError):
+            os.write(descriptor, b"x")
+    finally:
+        os.close(descriptor)
 
 
 def test_a_script_task_and_a_file_are_not_for_one_command(user: User, fake: FakeDaemon) -> None:

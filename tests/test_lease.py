@@ -1,5 +1,6 @@
 """pmcredd.lease: a token is held for as long as a command runs, and not longer; nothing is renewed because of it."""
 
+import errno
 import os
 import select
 import signal
@@ -103,6 +104,17 @@ def test_who_asks_once_is_told_that_there_is_no_daemon(path: Path) -> None:
         lease.prolong(HANDED_OUT, path)
 
 
+def test_a_kernel_that_tells_of_no_end_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The promises that were made stand, and no process is started that would never end."""
+
+    def unknown(_pid: int) -> int:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "pidfd_open", unknown)
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("a process was started"))
+    assert not lease.hold_beside(HANDED_OUT, {})
+
+
 @pytest.fixture
 def end() -> Iterator[tuple[int, int]]:
     """Give a descriptor that tells of the end once the other one is written to."""
@@ -174,9 +186,11 @@ def beside(mark: str) -> list[Path]:
     for process in Path("/proc").glob("[0-9]*"):
         try:
             words = (process / "cmdline").read_bytes().split(b"\0")
+            name = (process / "comm").read_text()
         except OSError:
             continue  # it has ended
-        if b"pmcredd.lease" in words and mark.encode() in words:
+        # Its name comes last: until then it reads the files of its own program.
+        if mark.encode() in words and name == "pmcred-lease\n":
             found.append(process)
     return found
 

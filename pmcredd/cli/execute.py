@@ -10,7 +10,6 @@ import errno
 import fcntl
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -266,6 +265,9 @@ def _check_generation(token: AccessToken) -> None:
 
 def _in_a_process_of_its_own(args: argparse.Namespace, target: str) -> AccessToken:
     """Do a daemon's work in another process: what it sets (umask, limits, signals) the command must not inherit."""
+    import json
+    import subprocess  # here: both are for this alone
+
     words = ["get", target, "--json", "--oneshot", "--timeout", f"{args.timeout:g}"]
     words += [] if args.lasting is None else ["--for", f"{args.lasting:g}"]
     words += [] if args.refresh else ["--no-refresh"]
@@ -279,8 +281,6 @@ def _in_a_process_of_its_own(args: argparse.Namespace, target: str) -> AccessTok
     signal.signal(signal.SIGCHLD, before)
     if process.returncode != 0:
         raise SystemExit(process.returncode)  # it has told why
-    import json
-
     fields = json.loads(answer)
     del fields["version"]
     return AccessToken(**fields)
