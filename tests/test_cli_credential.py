@@ -227,7 +227,8 @@ def test_the_helper_loads_no_more_than_it_needs() -> None:
     """It is started for every request of some tools: no event loop, no HTTP client, no TOML, no git."""
     script = (
         "import sys, pmcredd.cli.credential\n"
-        "heavy = {'trio', 'httpx', 'tomllib', 'subprocess', 'asyncio', 'sqlite3', 'platformdirs', 'ssl', 'json'}\n"
+        "heavy = {'trio', 'httpx', 'tomllib', 'subprocess', 'asyncio', 'sqlite3', 'platformdirs', 'ssl', 'json',\n"
+        "         'pmcredd.profiles'}\n"
         "print(sorted(heavy & sys.modules.keys()))"
     )
     # Without coverage's variables: it loads some of that itself.
