@@ -7,10 +7,11 @@ for block in blocks(page):
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from textwrap import dedent
 
 TREE = Path(__file__).resolve().parents[2]
 DOCS = TREE / "docs"
@@ -19,19 +20,25 @@ _SAVE = re.compile(r"[Ss]ave this as `(?P<name>[^`]+)`")
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \| `(?P<value>[^`]+)` \|$")
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _PROMPT = "$ "
+_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SHELLS = ("sh", "bash", "zsh")
+_TYPED = re.compile(r"(pmcredd?|curl|git|pip|pipx|python3|systemctl|loginctl|journalctl|token=\S+|\.|rm) ?")
+_SYNOPSIS = re.compile(r"\[[A-Z]{2,}\]")  # pmcred api [NAME] ...
 
 # What differs from one run to the next, and what stands for it.
 _VARIABLE = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
-        (r"\x1b\[[0-9;?]*[A-Za-z]", ""),
         (r"eyJ[A-Za-z0-9_.-]+", "TOKEN"),
         (r"(?<![0-9a-zA-Z])[0-9a-f]{16}(?![0-9a-zA-Z])", "FINGERPRINT"),
         (r"20\d\d-\d\d-\d\d \d\d:\d\d(:\d\d,\d+)?( UTC)?", "DATE"),
         (r"(?<![\d:])\d\d:\d\d:\d\d(?![\d:])", "TIME"),
         (r"(127\.0\.0\.1)(:|%3A)\d+", "127.0.0.1:PORT"),
         (r"\b\d+ (s|min|h|days?|months?)( \d+ (s|min|h|days?))?(?!\w)", "DURATION"),
+        (r"\b\d+:\d\d left", "TIME left"),
         (r"\[\d+\??\]", "[PID]"),
+        (r"(?<==)'?\d{10}\b'?", "UNIX_TIME"),
+        (r"\b(pid|version)=[\d.]+", r"\1=NUMBER"),
         (r"\bprocess \d+", "process PID"),
         (r"pmcred-demo-\w+", "pmcred-demo-X"),
         (r"/home/(me|USER)\b", "HOME"),
@@ -59,10 +66,26 @@ class Block:
     text: str
     save_as: str = ""
     answers: Mapping[str, str] = field(default_factory=dict)
+    kept: tuple[Step, ...] | None = None
+
+    def only(self, steps: Sequence[Step]) -> "Block":
+        """Give the same block with these steps alone."""
+        return replace(self, kept=tuple(steps))
+
+    @property
+    def is_script(self) -> bool:
+        """Tell whether it is to be typed or saved as it stands: shell, and not the session of a terminal."""
+        typed = self.language in _SHELLS or (not self.language and _TYPED.match(self.text) is not None)
+        return typed and not self.save_as and not self.text.startswith(_PROMPT) and _SYNOPSIS.search(self.text) is None
 
     @property
     def steps(self) -> Iterator[Step]:
-        """Give each command of a console."""
+        """Give each command of a console; a script is one, however many lines it has."""
+        if self.kept is not None:
+            yield from self.kept
+            return
+        if self.is_script:
+            yield Step(self.line + 1, f"({self.text}\n)" if "exit" in self.text else self.text, ())
         lines = self.text.splitlines()
         starts = [at for at, line in enumerate(lines) if line.startswith(_PROMPT)]
         for at, end in pairwise([*starts, len(lines)]):
@@ -90,7 +113,7 @@ def blocks(page: Path) -> Iterator[Block]:
             yield Block(at + 1, fence["language"], text, save_as, answers)
         elif line.startswith("    ") and line.strip() and not lines[at - 1].strip():
             end = next(n for n in range(at, len(lines)) if lines[n].strip() and not lines[n].startswith("    "))
-            text = "\n".join(each[4:] for each in lines[at:end]).rstrip()
+            text = dedent("\n".join(lines[at:end])).rstrip()
             yield Block(at, "", text)
             end -= 1
         else:
@@ -112,14 +135,18 @@ def inline(page: Path) -> Iterator[tuple[int, str]]:
             yield from ((number, found[1]) for found in _INLINE.finditer(line))
 
 
+def plain(text: str) -> str:
+    """Give what a terminal shows, without its colours."""
+    return _COLOURS.sub("", text)
+
+
 def alike(text: str) -> list[str]:
-    """Give the lines that are not empty, with what differs from run to run replaced."""
-    found = []
-    for written in text.replace("\r\n", "\n").split("\n"):
-        line = written.rpartition("\r")[2]  # a terminal shows what was written last over the rest
+    """Give the lines that are not empty, with what differs from run to run replaced; a line once that is repeated."""
+    found: list[str] = []
+    for line in re.split(r"[\r\n]", plain(text)):  # what is written over itself is shown line after line
         for pattern, name in _VARIABLE:
             line = pattern.sub(name, line)
-        if line.strip():
+        if line.strip() and [line.strip()] != found[-1:]:
             found.append(line.strip())
     return found
 

@@ -1,0 +1,164 @@
+"""What the pages tell a reader to type is typed: in a world with the names of the pages, and shows what they show."""
+
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from support import man
+from support.daemon import running, user_at, write_profiles
+from support.doc_pages import TREE, Block, blocks, inline, pages
+from support.reader import Reader
+from support.sandbox import SandboxProcess, sandbox_process
+from support.user import PMCRED, User
+
+from pmcredd.sandbox.instances import CODE, PASSWORD
+
+# A page, the beginning of a command there, why it is not typed here, and the test that does what the page tells.
+NOT_HERE = (
+    ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[sandbox]'", "a clone", "test_docs_tutorial"),
+    ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[test]'", "the check itself", "../.ci/run"),
+    ("README.md", ". .venv/bin/activate", "a clone and systemd", "test_docs_tutorial"),
+    ("README.md", "pmcred logout --all", "systemd", "test_systemd_manager"),
+    ("docs/api.md", "pmcred api prod GET '/requests", "the look-alike has users alone", "test_cli_api"),
+    ("docs/api.md", "pmcred api prod POST", "the look-alike has users alone", "test_cli_api"),
+    ("docs/api.md", "pmcred api prod PUT", "the look-alike has users alone", "test_cli_api"),
+    ("docs/api.md", "pmcred api prod GET /files", "the look-alike has users alone", "test_cli_api"),
+    ("docs/audit.md", "pmcred log", "it tells of a day", "test_e2e_audit"),
+    ("docs/commands.md", "token=$(pmcred reject", "a token that lives is not replaced", "test_cli_reject"),
+    ("docs/doctor.md", "pmcred doctor", "it tells of a service and a server that are ill", "test_doctor"),
+    ("docs/examples/README.md", "", "programs of their own", "test_examples"),
+    ("docs/exec.md", "pmcred exec", "the reader's own programs", "test_cli_exec"),
+    ("docs/exec.md", "direnv", "direnv", "test_cli_env"),
+    ("docs/exec.md", "(token=", "it is typed in a command of exec", "test_cli_exec"),
+    ("docs/git.md", "", "git of two ages, and a server with repositories", "test_e2e_git"),
+    ("docs/profiles.md", "keyring", "a keyring", "test_keyring_source"),
+    ("docs/profiles.md", "read -rs p", "a keyring", "test_keyring_source"),
+    ("docs/protocol.md", "nc -U $XDG_RUNTIME_DIR", "what is typed into nc stands between what it shows", "test_server"),
+    ("docs/python.md", "", "packages to install", "test_auth"),
+    ("docs/recipes.md", "", "machines of their own", "test_recipes"),
+    ("docs/sandbox.md", "pip install", "a clone", "test_docs_tutorial"),
+    ("docs/sandbox.md", "pmcred sandbox --fault", "it stays", "test_sandbox_command"),
+    ("docs/systemd.md", "", "systemd", "test_systemd_manager"),
+    ("docs/tutorial.md", "", "three terminals and a clone", "test_docs_tutorial"),
+)
+
+# A reader has used prod before; the name of its user comes a little later than its first token.
+PRELUDE = 'token=$(pmcred get prod); until pmcred status --json | grep -q "demo"; do :; done'
+
+ACME = "https://acme.processmaker.net"
+PROFILES = """
+[defaults]
+url = "{url}"
+
+[profiles.prod]
+grant = "password"
+client_id = "{password.id}"
+client_secret = "{password.secret}"
+username = "demo"
+password = "demo-password"
+
+[profiles.me]
+grant = "authorization_code"
+client_id = "{code.id}"
+client_secret = "{code.secret}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Where the pages are true: `prod` is a password's profile, `me` a person's; the daemon runs."""
+
+    user: User
+    sandbox: SandboxProcess
+    place: Path
+
+    def reader(self) -> Reader:
+        """Give somebody who types."""
+        home = self.user.home
+        visit = shlex.join([sys.executable, str(Path(__file__).parent / "support" / "visit.py"), "demo"])
+        environ = self.user.environ | {"BROWSER": f"{visit} %s &", "PATH": f"{Path(PMCRED).parent}:/usr/bin:/bin"}
+        replace = {
+            ACME: self.sandbox.url,
+            ACME.partition("//")[2]: self.sandbox.url.partition("//")[2],
+            "127.0.0.1:PORT": self.sandbox.url.partition("//")[2],
+            "/run/user/1000": str(home / "run"),
+            "/home/me": str(home),
+            "a.smith (user 7)": "demo (user 1)",
+            "client_id=7": f"client_id={CODE.id}",
+            "user_name=integration": "user_name=demo",
+            '"username": "admin"': '"username": "demo"',
+        }
+        return Reader(self.place / "terminals", home, environ, replace)
+
+
+@pytest.fixture
+def world(tmp_path: Path, short_path: Path) -> Iterator[World]:
+    """Give the world of the pages."""
+    user = user_at(short_path)
+    with sandbox_process("--throttle", "off") as sandbox:
+        write_profiles(user, PROFILES.format(url=sandbox.url, password=PASSWORD, code=CODE))
+        with running(user):
+            yield World(user, sandbox, tmp_path)
+
+
+def name_of(page: Path) -> str:
+    """Give a page's path in the repository."""
+    return str(page.relative_to(TREE))
+
+
+def typed(page: Path) -> list[Block]:
+    """Give the blocks that a reader types, without the commands that another test has."""
+    elsewhere = [command for where, command, _, _ in NOT_HERE if where == name_of(page)]
+    found = []
+    for block in blocks(page):
+        steps = [step for step in block.steps if not any(step.command.startswith(each) for each in elsewhere)]
+        if steps:
+            found.append(block.only(steps))
+    return found
+
+
+TYPED = [page for page in pages() if typed(page)]
+
+_CALL = re.compile(r"(?:^|[(|&;])\s*pmcred (?P<words>[a-z][\w-]*(?: [a-z][\w-]*)?)(?P<rest>[^|;&)`#\n]*)", re.MULTILINE)
+_OPTION = re.compile(r"(?<!\S)(--[a-z][\w-]*|-[a-zA-Z])(?![\w-])")
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_no_page_names_a_verb_or_an_option_that_there_is_not(page: Path) -> None:
+    """Also in running text, and where a command cannot be typed here: what is written in backticks exists."""
+    verbs = man.verbs()
+    written = [(number, text) for number, text in inline(page)]
+    written += [(step.line, step.command) for block in blocks(page) for step in block.steps]
+    wrong = []
+    for number, text in written:
+        for call in _CALL.finditer(text):
+            parser = verbs.get(call["words"]) or verbs.get(call["words"].split()[0])
+            known = parser._option_string_actions if parser else {}
+            options = _OPTION.findall(call["rest"].partition(" -- ")[0])
+            if parser is None or not set(options) <= set(known):
+                wrong.append(f"line {number}: {call[0]}")
+    assert not wrong
+
+
+@pytest.mark.storm
+@pytest.mark.parametrize("page", TYPED, ids=name_of)
+def test_what_a_page_tells_to_type_shows_what_the_page_shows(page: Path, world: World) -> None:
+    """Every command works as it stands there, one after the other; where the page shows what comes, that comes."""
+    with world.reader() as reader:
+        reader.here.finish(reader.here.start(PRELUDE))
+        for block in typed(page):
+            reader.follow(block)
+
+
+def test_what_is_not_typed_here_is_done_by_another_test() -> None:
+    """The list is of commands that stand in the pages, and of tests that there are."""
+    for where, command, reason, test in NOT_HERE:
+        steps = [step.command for block in blocks(TREE / where) for step in block.steps]
+        assert any(step.startswith(command) for step in steps), f"{where} has no {command}"
+        there = TREE / "tests" / test
+        assert reason
+        assert there.exists() or there.with_name(f"{test}.py").exists(), f"there is no {test}"
