@@ -133,6 +133,32 @@ def test_a_token_that_lives_survives_a_401_of_something_else(
     assert get_token("prod") == before
 
 
+@pytest.mark.usefixtures("daemon")
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_the_loop_goes_on_while_the_daemon_takes_three_seconds(sandbox: SandboxProcess, backend: str) -> None:
+    """The server lets the daemon wait for a token, and the other tasks of the program have their turns meanwhile."""
+    get_token("prod")  # what the daemon asks for by itself is over
+    sandbox.revoke(all=True)
+    sandbox.fault("delay-answer=3s:1,generation=4")
+    ticks = 0
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            await anyio.sleep(0.01)
+            ticks += 1
+
+    async def main() -> None:
+        async with httpx.AsyncClient(auth=HttpxAuth("prod")) as client, anyio.create_task_group() as tasks:
+            tasks.start_soon(tick)
+            assert (await client.get(f"{sandbox.url}/api/1.0/users")).status_code == 200
+            tasks.cancel_scope.cancel()
+
+    anyio.run(main, backend=backend)
+    assert not sandbox.faults()
+    assert ticks > 10
+
+
 # HTTPie
 
 
