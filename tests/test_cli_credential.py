@@ -66,8 +66,9 @@ def test_both_commands_are_one(user: User, daemon: FakeDaemon) -> None:
 
 def test_how_long_the_token_must_stay_good_can_be_said(user: User, daemon: FakeDaemon) -> None:
     """A long clone, whose token must not be replaced under it; the helper's line in git's configuration says so."""
-    assert helper(user, "--for", "20m", "--timeout", "5s", "get", stdin=ASKED).returncode == 0
-    assert daemon.requests[-1] == b"get prod timeout=5 for=1200"
+    for words in (["--for", "20m", "--timeout", "5s", "get"], ["get", "--for", "20m", "--timeout", "5s"]):
+        assert helper(user, *words, stdin=ASKED).returncode == 0
+        assert daemon.requests[-1] == b"get prod timeout=5 for=1200"
 
 
 @pytest.mark.usefixtures("daemon")

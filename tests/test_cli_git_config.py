@@ -85,8 +85,9 @@ def test_any_place_of_the_installation_can_be_written_down(user: User, git: Git,
 
 def test_show_writes_nothing(user: User) -> None:
     """For who keeps the configuration elsewhere."""
-    done = user.run("credential", "install", "prod", "--show")
-    assert (done.returncode, done.stdout, done.stderr) == (0, SECTION, "")
+    for words in (["prod", "--show"], ["--show", "prod"]):
+        done = user.run("credential", "install", *words)
+        assert (done.returncode, done.stdout, done.stderr) == (0, SECTION, "")
     assert config(user) == ""
 
 

@@ -4,8 +4,9 @@ import argparse
 import contextlib
 import sys
 import time
+from collections import UserDict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pmcredd import cli, credential
 from pmcredd.cli import ask
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _SLACK = 10.0  # seconds on top of what the daemon is given: let its own, better error come first
 _NO_SUCH_PROFILE = 3  # exit status
-_SET_UP = ("install", "uninstall")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,61 +28,131 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the verb to the command line."""
+    """Add the verb and its verbs to the command line."""
     parser = subparsers.add_parser(
         "credential",
-        description="Be git's credential helper. get, erase, store and capability are what git runs, with a "
-        "description of the server on stdin: get answers with a token, erase tells that a server refused it, store "
-        "does nothing. An operation that is none of these is passed over in silence, as git asks of its helpers. "
-        "install makes pmcred the helper for the URLs of profiles, uninstall undoes that.",
+        description="Be git's credential helper. get, store, erase and capability are what git runs, with a "
+        "description of the server on stdin. An operation that is none of these is passed over in silence, as git asks "
+        "of its helpers.",
         epilog="example: pmcred credential install prod; printf 'url=https://acme.processmaker.net\\n\\n' | git "
         "credential fill",
     )
-    parser.add_argument(
-        "operation", metavar="OPERATION", help="get, store, erase, capability (for git); install, uninstall"
+    parser.set_defaults(lasting=None, timeout=60.0)
+    _add_lasting(parser)  # here too: git puts the operation last
+    _add_timeout(parser)
+    verbs = parser.add_subparsers(
+        required=True, metavar="get|store|erase|capability|install|uninstall", action=_Operations
     )
-    parser.add_argument(
-        "names", metavar="NAME", nargs="*", help="install, uninstall: the profiles; default: $PMCRED_PROFILE"
+    get = verbs.add_parser("get", help="answer with a token", description="Answer with the token of the profile meant.")
+    _add_lasting(get)
+    _add_timeout(get)
+    get.set_defaults(run=_get)
+    store = verbs.add_parser("store", help="do nothing", description="Do nothing: the daemon knows its tokens.")
+    store.set_defaults(run=_store)
+    erase = verbs.add_parser(
+        "erase", help="tell that a server refused a token", description="Tell the daemon that a server refused a token."
     )
-    parser.add_argument(
-        "--for", dest="lasting", metavar="DURATION", type=ask.seconds, help="get: the token must stay good so long"
+    _add_timeout(erase)
+    erase.set_defaults(run=_erase)
+    capability = verbs.add_parser(
+        "capability", help="tell what we can", description="Tell which capabilities of git's protocol there are."
     )
+    capability.set_defaults(run=_capability)
+    install = verbs.add_parser(
+        "install",
+        help="write pmcred into git's configuration",
+        description="Make pmcred git's helper for the URLs of profiles, and print the lines that are written.",
+    )
+    install.add_argument("--show", action="store_true", help="print the lines, and write nothing")
+    uninstall = verbs.add_parser(
+        "uninstall", help="take it out again", description="Take out of git's configuration what install wrote."
+    )
+    for verb, about in ((install, "a profile"), (uninstall, "a profile, or the URL of one that is gone")):
+        verb.add_argument("names", metavar="NAME", nargs="*", help=f"{about}; default: $PMCRED_PROFILE")
+        where = verb.add_mutually_exclusive_group()
+        where.add_argument("--local", action="store_true", help="in this repository's configuration, not in yours")
+        where.add_argument("--file", metavar="FILE", help="in this file of git's configuration")
+    install.set_defaults(run=_install, verb="install")
+    uninstall.set_defaults(run=_uninstall, verb="uninstall")
+
+
+def _add_lasting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--for",
+        dest="lasting",
+        metavar="DURATION",
+        type=ask.seconds,
+        default=argparse.SUPPRESS,
+        help="get: the token must stay good so long: 90s, 30m, 8h",
+    )
+
+
+def _add_timeout(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=ask.seconds,
-        default=60.0,
+        default=argparse.SUPPRESS,
         help="get, erase: how long to wait for a token (default: 60)",
     )
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument(
-        "--local", action="store_true", help="install, uninstall: in this repository's configuration, not yours"
-    )
-    where.add_argument("--file", metavar="FILE", help="install, uninstall: in this file of git's configuration")
-    parser.add_argument("--show", action="store_true", help="install: print the lines, and write nothing")
-    parser.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
-    match args.operation:
-        case "get":
-            return _get(args)
-        case "erase":
-            return _erase(args)
-        case "store":
-            return _store()
-        case "capability":
-            print(credential.CAPABILITIES, end="")
-            return 0
-    if args.operation in _SET_UP:
-        from pmcredd.cli import git_config  # here: git never asks for it
+class _Every(UserDict[str, argparse.ArgumentParser]):
+    """The operations that there are; any other is one too."""
 
-        return git_config.uninstall(args) if args.operation == "uninstall" else git_config.install(args)
-    if args.names:  # git gives an operation and nothing else: this is somebody at a keyboard
-        near = did_you_mean(args.operation, _SET_UP)
-        hint = f"did you mean `pmcred credential {near}`?" if near else "pmcred credential --help"
-        raise Problem(f"pmcred credential knows no {args.operation}", hint, exit_status=2)
-    return 0  # gitcredentials(7): "If a helper receives any other operation, it should silently ignore the request."
+    def __contains__(self, _: object) -> bool:
+        return True
+
+
+class _Operations(argparse._SubParsersAction):  # type: ignore[type-arg]  # noqa: SLF001 - what add_subparsers is for
+    """The operations: "If a helper receives any other operation, it should silently ignore the request".
+
+    So gitcredentials(7). argparse would refuse it before anything of ours is called.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 - argparse's own keywords
+        super().__init__(**options)
+        known = _Every()
+        known.data = self._name_parser_map  # the very same: verbs are added to it
+        self.choices = known  # type: ignore[assignment]  # argparse takes any mapping
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,  # noqa: ANN401 - as argparse has it
+        option_string: str | None = None,
+    ) -> None:
+        operation, *words = values
+        if operation in self._name_parser_map:
+            super().__call__(parser, namespace, values, option_string)
+        elif words:  # git gives an operation and nothing else: this is somebody at a keyboard
+            near = did_you_mean(operation, self._name_parser_map)
+            hint = f"did you mean `pmcred credential {near}`?" if near else "pmcred credential --help"
+            raise Problem(f"pmcred credential knows no {operation}", hint, exit_status=2)
+        else:
+            namespace.run = _ignore
+
+
+def _ignore(_: argparse.Namespace) -> int:
+    return 0
+
+
+def _capability(_: argparse.Namespace) -> int:
+    print(credential.CAPABILITIES, end="")
+    return 0
+
+
+def _install(args: argparse.Namespace) -> int:
+    from pmcredd.cli import git_config  # here: git never asks for it
+
+    return git_config.install(args)
+
+
+def _uninstall(args: argparse.Namespace) -> int:
+    from pmcredd.cli import git_config  # here: git never asks for it
+
+    return git_config.uninstall(args)
 
 
 def _get(args: argparse.Namespace) -> int:
@@ -116,7 +186,7 @@ def _erase(args: argparse.Namespace) -> int:
     return 0
 
 
-def _store() -> int:
+def _store(_: argparse.Namespace) -> int:
     with contextlib.suppress(credential.BadInput):
         credential.parse(_lines())  # read, or who writes it might be told of a broken pipe
     return 0

@@ -244,7 +244,7 @@ def _failed(attempt: str, done: "subprocess.CompletedProcess[str]") -> Problem:
 def _named(args: argparse.Namespace) -> list[str]:
     names = args.names or [name for name in [os.environ.get("PMCRED_PROFILE")] if name]
     if not names:
-        raise Problem("no profile is named", f"pmcred credential {args.operation} NAME", exit_status=2)
+        raise Problem("no profile is named", f"pmcred credential {args.verb} NAME", exit_status=2)
     return names
 
 
