@@ -11,7 +11,7 @@ import pytest
 from support import man
 from support.daemon import running, user_at, write_profiles
 from support.doc_pages import TREE, Block, blocks, inline, pages
-from support.reader import Reader
+from support.reader import Reader, needs_programs
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import PMCRED, User
 
@@ -144,6 +144,7 @@ def test_no_page_names_a_verb_or_an_option_that_there_is_not(page: Path) -> None
     assert not wrong
 
 
+@needs_programs
 @pytest.mark.storm
 @pytest.mark.parametrize("page", TYPED, ids=name_of)
 def test_what_a_page_tells_to_type_shows_what_the_page_shows(page: Path, world: World) -> None:

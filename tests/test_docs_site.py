@@ -13,6 +13,7 @@ import pytest
 from support import man
 from support.browser import Browser, chromium, needs_chromium
 from support.doc_pages import DOCS, TREE, pages
+from support.pictures import LARGEST
 
 _LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\((?P<to>[^)\s]+)\)")
 _FENCED = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
@@ -116,6 +117,20 @@ def test_no_link_of_a_page_on_a_forge_leads_nowhere(page: Path) -> None:
         if not path.exists() or (to.fragment and to.fragment not in anchors(path)):
             dead.append(link)
     assert not dead
+
+
+def test_each_picture_is_small_and_shown_with_words_for_who_does_not_see_it() -> None:
+    """A clone stays small; no picture lies about that no page shows, and none is shown without a text of its own."""
+    shown = {}
+    for page in pages():
+        for found in re.finditer(r"!\[([^\]]*)\]\(([^)]+)\)", page.read_text()):
+            shown[(page.parent / found[2]).resolve()] = found[1]
+    shown |= {path.with_name(path.name.replace("-light.", "-dark.")): words for path, words in shown.items()}
+    pictures = {path: path.stat().st_size for path in (DOCS / "pictures").iterdir()}
+    assert set(pictures) == set(shown)
+    assert all(len(words) > 20 for words in shown.values())
+    assert max(pictures.values()) < LARGEST
+    assert sum(pictures.values()) < 6 * LARGEST
 
 
 def test_the_commands_page_is_made_of_the_programs() -> None:

@@ -6,18 +6,17 @@ import select
 import shlex
 import shutil
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from support.daemon import user_at
 from support.doc_pages import DOCS, TREE, blocks
-from support.reader import Reader
+from support.reader import Reader, needs_programs
 
 from pmcredd.keeper import PROVED_FOR
 
-pytestmark = pytest.mark.storm
+pytestmark = [pytest.mark.storm, needs_programs]
 
 PAGE = DOCS / "tutorial.md"
 PORT = "4711"
@@ -38,12 +37,7 @@ def a_port() -> str:
 
 def clone(place: Path) -> Path:
     """Copy what git would: a clone has nothing of what was built or is ignored."""
-    listed = ["git", "-C", str(TREE), "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    for name in subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split("\0"):
-        if name and (TREE / name).is_file() and not name.startswith("tests/"):
-            (place / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(TREE / name, place / name)
-    return place
+    return shutil.copytree(TREE, place, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "tests"))
 
 
 def test_every_command_of_the_tutorial_shows_what_the_page_shows(tmp_path: Path, short_path: Path) -> None:

@@ -11,6 +11,7 @@ page says. AssertionError names the line of the page and tells what came.
 import contextlib
 import os
 import select
+import shutil
 import signal
 import time
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+import pytest
 
 from support.doc_pages import Block, Step, is_shown, plain
 from support.pseudo_terminal import PseudoTerminal
@@ -29,6 +32,11 @@ _STAYS = ("pmcred sandbox", "pmcredd", "pmcred watch")
 _QUESTION = (": ", "] ")
 _PATIENCE = 120.0  # seconds; only a test that fails waits so long
 _LINES, _COLUMNS = 50, 120
+
+needs_programs = pytest.mark.skipif(
+    not all(map(shutil.which, ("bash", "curl", "nc"))),
+    reason="needs bash, curl and nc: apt install curl netcat-openbsd",
+)
 
 
 class Terminal(PseudoTerminal):
