@@ -183,7 +183,10 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
 
 
 def test_the_wheel_carries_them(tmp_path: Path) -> None:
-    """After an installation they are where man looks: in share/man beside the bin directory of the commands."""
+    """After an installation they are where man looks: in share/man beside the bin directory of the commands.
+
+    The schema of profiles is beside them, for packagers and for who sets up editors.
+    """
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--wheel-dir", str(tmp_path), str(man.TREE)],
         env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
@@ -194,6 +197,8 @@ def test_the_wheel_carries_them(tmp_path: Path) -> None:
         carried = {
             name.partition(".data/data/")[2]: wheel.read(name).decode()
             for name in wheel.namelist()
-            if "share/man" in name
+            if "share/man" in name or "share/pmcred" in name
         }
-    assert carried == {f"share/man/man{name[-1]}/{name}": (man.FOLDER / name).read_text() for name in man.PAGES}
+    pages = {f"share/man/man{name[-1]}/{name}": (man.FOLDER / name).read_text() for name in man.PAGES}
+    schema = (man.TREE / "docs" / "profiles.schema.json").read_text()
+    assert carried == {**pages, "share/pmcred/profiles.schema.json": schema}

@@ -101,12 +101,6 @@ def test_the_committed_one_is_current() -> None:
     )
 
 
-def test_it_is_beside_the_manual_pages_in_the_wheel() -> None:
-    """A packager finds it under share/; test_man builds a wheel with the same table of files."""
-    shared = tomllib.loads((TREE / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert shared["shared-data"]["docs/profiles.schema.json"] == "share/pmcred/profiles.schema.json"
-
-
 def tables() -> Iterator[tuple[Mapping[str, Key], Mapping[str, Any]]]:
     """Give each table of keys and what the schema has for it."""
     top = json.loads(profile_schema.text())["properties"]
