@@ -26,6 +26,6 @@ class _Auth(PmcredAuth):
         try:
             return super().__call__(request)
         except PmcredError as error:
-            if error.hint:  # HTTPie prints an exception's name and its text, and nothing else of it
-                error.args = (f"{error.message}; try: {error.hint}",)
+            # HTTPie prints an exception's name and its text, and nothing else of it.
+            error.args = ("; try: ".join(filter(None, (error.message, error.hint))),)
             raise

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +14,7 @@ _HEADERS_NEXT = ".send_request_headers.started"  # the trace event of httpcore, 
 Trace = Callable[[str, Mapping[str, Any]], Any]
 
 
-class PmcredAuth(httpx.Auth):
+class PmcredAuth(tokens.MadeOfTokens, httpx.Auth):
     """Sends a profile's token along, and once a fresh one if the server refuses it.
 
     The daemon is asked for each request. One object may serve any number of clients, threads and tasks.
@@ -26,31 +25,12 @@ class PmcredAuth(httpx.Auth):
 
     The token goes to the profile's own instance alone, by redirects too.
 
-    Args:
-        profile: a profile's name; by default $PMCRED_PROFILE.
-        lasting: for how many seconds from the start of a request its token must stay good, for long uploads.
-        timeout: how many seconds to wait for a token.
-        socket_path: the daemon's socket, where it is not in one of the usual places.
-
     A request raises, beside httpx's own errors:
         ForeignUrl: it is not for the profile's instance; nothing was sent.
         PmcredError: the daemon has no token, or no other one after a 401; `hint` says what to do about it.
         NoDaemon: there is no daemon to ask.
 
     """
-
-    def __init__(
-        self,
-        profile: str | None = None,
-        *,
-        lasting: float | None = None,
-        timeout: float = 60.0,
-        socket_path: Path | None = None,
-    ) -> None:
-        self._tokens = tokens.Tokens(profile, lasting, timeout, socket_path)
-
-    def __repr__(self) -> str:
-        return f"PmcredAuth({self._tokens.profile!r})"
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Send, and once more if need be. For httpx.Client."""

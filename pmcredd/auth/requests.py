@@ -1,6 +1,5 @@
 """requests (the extra `requests`): `session.auth = PmcredAuth("prod")`."""
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
@@ -13,7 +12,7 @@ from pmcredd.asking import AccessToken
 from pmcredd.auth import rules, tokens
 
 
-class PmcredAuth(AuthBase):
+class PmcredAuth(tokens.MadeOfTokens, AuthBase):
     """Sends a profile's token along, and once a fresh one if the server refuses it.
 
     The daemon is asked for each request. One object may serve any number of sessions and threads.
@@ -24,31 +23,12 @@ class PmcredAuth(AuthBase):
 
     The token goes to the profile's own instance alone, by redirects too.
 
-    Args:
-        profile: a profile's name; by default $PMCRED_PROFILE.
-        lasting: for how many seconds from the start of a request its token must stay good, for long uploads.
-        timeout: how many seconds to wait for a token.
-        socket_path: the daemon's socket, where it is not in one of the usual places.
-
     A request raises, beside requests' own errors:
         ForeignUrl: it is not for the profile's instance; nothing was sent.
         PmcredError: the daemon has no token, or no other one after a 401; `hint` says what to do about it.
         NoDaemon: there is no daemon to ask.
 
     """
-
-    def __init__(
-        self,
-        profile: str | None = None,
-        *,
-        lasting: float | None = None,
-        timeout: float = 60.0,
-        socket_path: Path | None = None,
-    ) -> None:
-        self._tokens = tokens.Tokens(profile, lasting, timeout, socket_path)
-
-    def __repr__(self) -> str:
-        return f"PmcredAuth({self._tokens.profile!r})"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PmcredAuth) and other._tokens == self._tokens

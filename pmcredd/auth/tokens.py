@@ -55,6 +55,32 @@ class Tokens:
         return _another(refused, fresh)
 
 
+class MadeOfTokens:
+    """How a PmcredAuth is made, whatever its library."""
+
+    def __init__(
+        self,
+        profile: str | None = None,
+        *,
+        lasting: float | None = None,
+        timeout: float = 60.0,
+        socket_path: Path | None = None,
+    ) -> None:
+        """Say whose tokens are sent; nothing is asked yet.
+
+        Args:
+            profile: a profile's name; by default $PMCRED_PROFILE.
+            lasting: for how many seconds from the start of a request its token must stay good, for long uploads.
+            timeout: how many seconds to wait for a token.
+            socket_path: the daemon's socket, where it is not in one of the usual places.
+
+        """
+        self._tokens = Tokens(profile, lasting, timeout, socket_path)
+
+    def __repr__(self) -> str:
+        return f"PmcredAuth({self._tokens.profile!r})"
+
+
 def is_refusal(token: AccessToken, status: int, challenge: str | None) -> bool:
     """Tell whether an answer says that this token is refused, and explain a 401 that does not; as `blames_token`."""
     if not blames_token(status, challenge):
