@@ -151,4 +151,5 @@ def test_every_page_can_be_read_on_a_phone(site: Path, built: Mapping[str, _Page
 def _fits(browser: Browser, page: Path, *, width: int) -> bool:
     browser.open(page.as_uri())
     browser.look(width=width, height=700)
-    return bool(browser.run("return document.documentElement.scrollWidth <= arguments[0]", width))
+    boxes = "[document.documentElement, ...document.querySelectorAll('.content')]"
+    return bool(browser.run(f"return {boxes}.every(box => box.scrollWidth <= box.clientWidth)"))
