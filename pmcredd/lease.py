@@ -57,23 +57,29 @@ def prolong(token: AccessToken, socket_path: Path | None = None, *, promise: flo
 def hold_beside(token: AccessToken, environ: Mapping[str, str], socket_path: Path | None = None) -> bool:
     """Start the process that goes on holding a token until this process ends, whatever program it runs by then.
 
-    Gives False where the kernel does not tell of that end (before Linux 5.3): the promises that were made stand.
+    Gives False where there can be none (the kernel, before Linux 5.3, does not tell of that end; the user may have no
+    more processes): the promises that were made stand.
     """
+    words = [token.profile, token.fingerprint, *([] if socket_path is None else [os.path.abspath(socket_path)])]
     try:
         ourselves = os.pidfd_open(os.getpid())
     except OSError:
         return False
-    words = [token.profile, token.fingerprint, *([] if socket_path is None else [os.path.abspath(socket_path)])]
-    between = os.fork()
-    if between == 0:
-        try:
-            _leave(ourselves, words, environ)
-        finally:
-            os._exit(1)
-    os.close(ourselves)
-    with suppress(ChildProcessError):  # SIGCHLD is ignored: it is gone already
-        os.waitpid(between, 0)
-    return True
+    try:
+        between = os.fork()
+        if between == 0:
+            try:
+                _leave(ourselves, words, environ)
+            finally:
+                os._exit(1)
+        _, status = os.waitpid(between, 0)
+    except ChildProcessError:  # SIGCHLD is ignored: it is gone already
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(ourselves)
+    return status == 0
 
 
 def _leave(ourselves: int, words: list[str], environ: Mapping[str, str]) -> None:

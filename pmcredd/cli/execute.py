@@ -12,13 +12,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pmcredd import environment
 from pmcredd.cli import use
-from pmcredd.cli.problem import Problem
+from pmcredd.cli.problem import Problem, from_os_error
 from pmcredd.cli.terminal import clean, say
 from pmcredd.client import AccessToken, PmcredError
 from pmcredd.environment import Shell
@@ -124,7 +125,10 @@ def _exec(args: argparse.Namespace) -> NoReturn:
         _check_generation(token)
     token, good_until = _hold(args, token, environ)
     if args.fd:
-        told = environment.told_by_descriptor(token.url, _open_file(token), good_until)
+        try:
+            told = environment.told_by_descriptor(token.url, _open_file(token), good_until)
+        except OSError as error:
+            raise from_os_error("make a file in memory for the token", error) from None
     else:
         told = environment.told(token.url, token.access_token, good_until)
     if args.script_task:
@@ -138,9 +142,11 @@ def _exec(args: argparse.Namespace) -> NoReturn:
 
 def _given() -> dict[str, str]:
     """Give the environment as it was given to us: in the C locale, Python adds a variable to its own (PEP 538)."""
-    given = Path("/proc/self/environ").read_bytes()
-    added = "LC_CTYPE" in os.environ and b"\0LC_CTYPE=" not in b"\0" + given
-    return {name: value for name, value in os.environ.items() if not (added and name == "LC_CTYPE")}
+    environ = dict(os.environ)
+    with suppress(OSError):  # a container without /proc
+        if b"\0LC_CTYPE=" not in b"\0" + Path("/proc/self/environ").read_bytes():
+            environ.pop("LC_CTYPE", None)
+    return environ
 
 
 def _is_there(program: str) -> bool:
