@@ -9,9 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.daemon import running, user_at, write_profiles
 from support.fake_daemon import TOKEN, FakeDaemon
 from support.pseudo_terminal import PseudoTerminal
+from support.sandbox import sandbox_process
 from support.shells import ALL, BASH, FISH, ZSH, Desk, Shell
+
+from pmcredd.cli import shell_init
 
 # The shells are the same whatever the interpreter is that runs the tests.
 pytestmark = pytest.mark.storm
@@ -502,3 +506,23 @@ def test_a_reader_that_has_gone_does_not_end_an_interactive_shell(desk: Desk, sh
         with PseudoTerminal([sys.executable, "-c", _WITH_A_BROKEN_PIPE_AS_5, *argv], environ) as terminal:
             terminal.expect("alive")
             assert terminal.end() == 0
+
+
+def test_the_daemon_itself_is_understood(place: Path, shell: Shell) -> None:
+    """Its answers are such that no command is needed: there is none on this PATH."""
+    user = user_at(place)
+    init = place / "init"
+    init.write_text(shell_init.text(shell.name))
+    with sandbox_process("--throttle", "off") as sandbox:
+        write_profiles(user, sandbox.profiles_toml())
+        with running(user) as daemon:
+            (line,) = [one for one in daemon.ask("get sandbox").splitlines() if one.startswith("access_token=")]
+            token = line.partition("=")[2]
+            ran = subprocess.run(
+                shell.argv(f"source {init}; pmcred get sandbox; pmcred header sandbox --for 30s"),
+                env=user.environ | {"PATH": Desk(place / "desk", user.socket).tools(shell.tool or "cat")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{token}\nAuthorization: Bearer {token}\n", "")

@@ -20,11 +20,11 @@ __pmcred_ask() {
     if [[ ! -S $_pmcred_at || ! -O $_pmcred_at ]]; then continue; fi
     # In $(...) bash looks for aliases each time; a backslash is none.
     if type -P nc >/dev/null; then
-      _pmcred_answer=$(\command nc -N -w "$2" -U "$_pmcred_at" <<<"$1" 2>/dev/null && \builtin printf .)
+      _pmcred_answer=$(\command nc -N -w "$2" -U "$_pmcred_at" <<<"$1" && \builtin printf .)
     fi
     # Another netcat than OpenBSD's knows no -N. To socat, some characters of a path mean something.
     if [[ ! $_pmcred_answer && $_pmcred_at != *[!A-Za-z0-9\ /._-]* ]] && type -P socat >/dev/null; then
-      _pmcred_answer=$(\command socat -t "$2" -T "$2" - "UNIX-CONNECT:$_pmcred_at" <<<"$1" 2>/dev/null && \builtin printf .)
+      _pmcred_answer=$(\command socat -t "$2" -T "$2" - "UNIX-CONNECT:$_pmcred_at" <<<"$1" && \builtin printf .)
     fi
     if [[ $_pmcred_answer == ok[$' \n']*$'\n\n.' ]]; then return 0; fi
     _pmcred_answer=

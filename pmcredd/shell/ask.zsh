@@ -22,12 +22,12 @@ __pmcred_ask() {
     _pmcred_in=${_pmcred_at%/*}
     # No shell can ask who listens. Where only we can make a socket, we do.
     if [[ $_pmcred_at != /* || ! -S $_pmcred_at || ! -O $_pmcred_at ]]; then continue; fi
-    builtin zstat -L -H _pmcred_stat -- "$_pmcred_in" 2>/dev/null || continue
+    builtin zstat -L -H _pmcred_stat -- "$_pmcred_in" || continue
     if (( _pmcred_stat[uid] != EUID || (_pmcred_stat[mode] & 8#170022) != 8#040000 )); then continue; fi
-    builtin zsocket -- "$_pmcred_at" 2>/dev/null || continue
+    builtin zsocket -- "$_pmcred_at" || continue
     _pmcred_answer=
     {
-      builtin print -ru "$REPLY" -- "$1" 2>/dev/null || continue
+      builtin print -ru "$REPLY" -- "$1" || continue
       while [[ ${_pmcred_answer[-2,-1]} != $'\n\n' ]] && builtin sysread -i "$REPLY" -t "$2" -s 65536 _pmcred_piece; do
         _pmcred_answer+=$_pmcred_piece
       done

@@ -1,7 +1,7 @@
 # The names of the profiles, a line each: from the daemon, else from the files.
 __pmcred_profiles() {
   local _pmcred_answer='' _pmcred_line
-  if ! __pmcred_ask list 1; then
+  if ! __pmcred_ask list 1 2>/dev/null; then
     command pmcred shell-init --profiles </dev/null 2>/dev/null
     return 0
   fi

@@ -2,7 +2,7 @@
 __pmcred_profiles() {
   local _pmcred_answer
   local -a _pmcred_names
-  if __pmcred_ask list 1; then
+  if __pmcred_ask list 1 2>/dev/null; then
     _pmcred_names=(${(M)${(f)_pmcred_answer}:#profile=*})
     _pmcred_names=(${_pmcred_names#profile=})
   else

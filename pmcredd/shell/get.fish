@@ -1,6 +1,6 @@
 # `get` and `header` without an interpreter. All else, and every answer but a token, is the command's.
 function pmcred
-    __pmcred_get $argv; or command pmcred $argv
+    __pmcred_get $argv 2>/dev/null; or command pmcred $argv
 end
 
 function __pmcred_get
@@ -28,5 +28,5 @@ function __pmcred_get
     set -lu answer (__pmcred_ask (string trim -- "$request") 120); or return 1
     # The daemon gives the token first; in another order, the command finds it.
     string match -q ok -- "$answer[1]"; and string match -q 'access_token=?*' -- "$answer[2]"; or return 1
-    builtin printf '%s%s\n' "$prefix" (string replace access_token= '' -- "$answer[2]") 2>/dev/null
+    builtin printf '%s%s\n' "$prefix" (string replace access_token= '' -- "$answer[2]")
 end

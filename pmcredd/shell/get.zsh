@@ -1,6 +1,6 @@
 # `get` and `header` without an interpreter. All else, and every answer but a token, is the command's.
 pmcred() {
-  if __pmcred_get "$@"; then return 0; fi
+  if __pmcred_get "$@" 2>/dev/null; then return 0; fi
   command pmcred "$@"
 }
 
@@ -23,15 +23,14 @@ __pmcred_get() {
   if [[ $# -eq 1 && ${(t)PMCRED_PROFILE} != *export* ]]; then return 1; fi
   # A newline in one of these would be a second request.
   if [[ $_pmcred_name != [A-Za-z0-9]* || $_pmcred_name$_pmcred_for == *[^A-Za-z0-9._-]* ]]; then return 1; fi
-  if ! { : >&1 } 2>/dev/null; then return 1; fi # stdout is closed: the command says so
+  if ! { : >&1 }; then return 1; fi # stdout is closed: the command says so
   __pmcred_ask "get $_pmcred_name${_pmcred_for:+ for=$_pmcred_for}" 120 || return 1
   # The daemon gives the token first; in another order, the command finds it.
   if [[ $_pmcred_answer != $'ok\naccess_token='[^$'\n']* ]]; then return 1; fi
   _pmcred_answer=${_pmcred_answer#*=}
   _pmcred_answer=$_pmcred_format${_pmcred_answer%%$'\n'*}
-  if (( ZSH_SUBSHELL )); then
-    builtin print -r -- "$_pmcred_answer" 2>/dev/null
-  else # a reader that has gone must not end an interactive shell
-    (builtin print -r -- "$_pmcred_answer" 2>/dev/null)
-  fi
+  # A reader that has gone must not end an interactive shell: then the command dies of it, in its place.
+  setopt local_traps
+  trap '' PIPE
+  builtin print -r -- "$_pmcred_answer"
 }

@@ -22,11 +22,11 @@ __pmcred_ask() {
     if [[ ! -S $_pmcred_at || ! -O $_pmcred_at ]]; then continue; fi
     # In $(...) bash looks for aliases each time; a backslash is none.
     if type -P nc >/dev/null; then
-      _pmcred_answer=$(\command nc -N -w "$2" -U "$_pmcred_at" <<<"$1" 2>/dev/null && \builtin printf .)
+      _pmcred_answer=$(\command nc -N -w "$2" -U "$_pmcred_at" <<<"$1" && \builtin printf .)
     fi
     # Another netcat than OpenBSD's knows no -N. To socat, some characters of a path mean something.
     if [[ ! $_pmcred_answer && $_pmcred_at != *[!A-Za-z0-9\ /._-]* ]] && type -P socat >/dev/null; then
-      _pmcred_answer=$(\command socat -t "$2" -T "$2" - "UNIX-CONNECT:$_pmcred_at" <<<"$1" 2>/dev/null && \builtin printf .)
+      _pmcred_answer=$(\command socat -t "$2" -T "$2" - "UNIX-CONNECT:$_pmcred_at" <<<"$1" && \builtin printf .)
     fi
     if [[ $_pmcred_answer == ok[$' \n']*$'\n\n.' ]]; then return 0; fi
     _pmcred_answer=
@@ -37,7 +37,7 @@ __pmcred_ask() {
 # The names of the profiles, a line each: from the daemon, else from the files.
 __pmcred_profiles() {
   local _pmcred_answer='' _pmcred_line
-  if ! __pmcred_ask list 1; then
+  if ! __pmcred_ask list 1 2>/dev/null; then
     command pmcred shell-init --profiles </dev/null 2>/dev/null
     return 0
   fi
@@ -239,9 +239,35 @@ __pmcred_words() {
     valued='--socket=@file'
     ;;
   'credential')
-    options='-h --help --socket -v --verbose --version --for --timeout --local --file --show'
-    valued='--socket=@file --for=- --timeout=- --file=@file'
-    operands=('install|uninstall' '@profile*')
+    below='get store erase capability install uninstall'
+    options='-h --help --socket -v --verbose --version --for --timeout'
+    valued='--socket=@file --for=- --timeout=-'
+    ;;
+  'credential get')
+    options='-h --help --socket -v --verbose --version --for --timeout'
+    valued='--socket=@file --for=- --timeout=-'
+    ;;
+  'credential store')
+    options='-h --help --socket -v --verbose --version'
+    valued='--socket=@file'
+    ;;
+  'credential erase')
+    options='-h --help --socket -v --verbose --version --timeout'
+    valued='--socket=@file --timeout=-'
+    ;;
+  'credential capability')
+    options='-h --help --socket -v --verbose --version'
+    valued='--socket=@file'
+    ;;
+  'credential install')
+    options='-h --help --socket -v --verbose --version --show --local --file'
+    valued='--socket=@file --file=@file'
+    operands=('@profile*')
+    ;;
+  'credential uninstall')
+    options='-h --help --socket -v --verbose --version --local --file'
+    valued='--socket=@file --file=@file'
+    operands=('@profile*')
     ;;
   'demo')
     options='-h --help --socket -v --verbose --version'

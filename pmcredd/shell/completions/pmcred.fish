@@ -149,8 +149,22 @@ function __pmcred_words
             printf '%s\n' --socket
         case 'valued stop'
             printf '%s\n' --socket
+        case 'below credential'
+            printf '%s\n' get store erase capability install uninstall
         case 'valued credential'
-            printf '%s\n' --socket --for --timeout --file
+            printf '%s\n' --socket --for --timeout
+        case 'valued credential get'
+            printf '%s\n' --socket --for --timeout
+        case 'valued credential store'
+            printf '%s\n' --socket
+        case 'valued credential erase'
+            printf '%s\n' --socket --timeout
+        case 'valued credential capability'
+            printf '%s\n' --socket
+        case 'valued credential install'
+            printf '%s\n' --socket --file
+        case 'valued credential uninstall'
+            printf '%s\n' --socket --file
         case 'valued demo'
             printf '%s\n' --socket
         case 'valued sandbox'
@@ -332,13 +346,24 @@ complete -c pmcred -n "__pmcred_at 'service' 1" -a install -d 'Write the units f
 complete -c pmcred -n "__pmcred_at 'service' 1" -a uninstall -d 'End the service and take its units away'
 complete -c pmcred -n "__pmcred_at 'shell-init'" -l profiles -d 'print the names of the profiles, for a completion'
 complete -c pmcred -n "__pmcred_at 'shell-init' 1" -a 'bash zsh fish'
-complete -c pmcred -n "__pmcred_at 'credential'" -l for -x -d 'get: the token must stay good so long'
+complete -c pmcred -n "__pmcred_at 'credential' 1" -a get -d 'answer with a token'
+complete -c pmcred -n "__pmcred_at 'credential' 1" -a store -d 'do nothing'
+complete -c pmcred -n "__pmcred_at 'credential' 1" -a erase -d 'tell that a server refused a token'
+complete -c pmcred -n "__pmcred_at 'credential' 1" -a capability -d 'tell what we can'
+complete -c pmcred -n "__pmcred_at 'credential' 1" -a install -d 'write pmcred into git\'s configuration'
+complete -c pmcred -n "__pmcred_at 'credential' 1" -a uninstall -d 'take it out again'
+complete -c pmcred -n "__pmcred_at 'credential'" -l for -x -d 'get: the token must stay good so long: 90s, 30m, 8h'
 complete -c pmcred -n "__pmcred_at 'credential'" -l timeout -x -d 'get, erase: how long to wait for a token (default: 60)'
-complete -c pmcred -n "__pmcred_at 'credential'" -l local -d 'install, uninstall: in this repository\'s configuration, not yours'
-complete -c pmcred -n "__pmcred_at 'credential'" -l file -r -F -d 'install, uninstall: in this file of git\'s configuration'
-complete -c pmcred -n "__pmcred_at 'credential'" -l show -d 'install: print the lines, and write nothing'
-complete -c pmcred -n "__pmcred_at 'credential' 1" -a 'install uninstall'
-complete -c pmcred -n "__pmcred_at 'credential' 2+" -a '(__pmcred_profiles)'
+complete -c pmcred -n "__pmcred_at 'credential get'" -l for -x -d 'get: the token must stay good so long: 90s, 30m, 8h'
+complete -c pmcred -n "__pmcred_at 'credential get'" -l timeout -x -d 'get, erase: how long to wait for a token (default: 60)'
+complete -c pmcred -n "__pmcred_at 'credential erase'" -l timeout -x -d 'get, erase: how long to wait for a token (default: 60)'
+complete -c pmcred -n "__pmcred_at 'credential install'" -l show -d 'print the lines, and write nothing'
+complete -c pmcred -n "__pmcred_at 'credential install'" -l local -d 'in this repository\'s configuration, not in yours'
+complete -c pmcred -n "__pmcred_at 'credential install'" -l file -r -F -d 'in this file of git\'s configuration'
+complete -c pmcred -n "__pmcred_at 'credential install' 1+" -a '(__pmcred_profiles)'
+complete -c pmcred -n "__pmcred_at 'credential uninstall'" -l local -d 'in this repository\'s configuration, not in yours'
+complete -c pmcred -n "__pmcred_at 'credential uninstall'" -l file -r -F -d 'in this file of git\'s configuration'
+complete -c pmcred -n "__pmcred_at 'credential uninstall' 1+" -a '(__pmcred_profiles)'
 complete -c pmcred -n "__pmcred_at 'sandbox'" -l port -x -d 'TCP port on 127.0.0.1'
 complete -c pmcred -n "__pmcred_at 'sandbox'" -l pm4-version -x -d 'the release of ProcessMaker 4 whose dialect is spoken (default: %(default)s)'
 complete -c pmcred -n "__pmcred_at 'sandbox'" -l passport-13 -d 'speak the dialect of Laravel Passport 13'
