@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from shlex import quote
 from textwrap import dedent
 
 TREE = Path(__file__).resolve().parents[2]
@@ -21,7 +22,8 @@ _ROW = re.compile(r"^\| (?P<name>[^|]+) \| `(?P<value>[^`]+)` \|$")
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _PROMPT = "$ "
 _COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_SHELLS = ("sh", "bash", "zsh")
+_SHELLS = ("sh", "bash")
+_OTHER_SHELLS = ("zsh", "fish")
 _TYPED = re.compile(r"(pmcredd?|curl|git|pip|pipx|python3|systemctl|loginctl|journalctl|token=\S+|\.|rm) ?")
 _SYNOPSIS = re.compile(r"\[[A-Z]{2,}\]")  # pmcred api [NAME] ...
 
@@ -84,6 +86,8 @@ class Block:
         if self.kept is not None:
             yield from self.kept
             return
+        if self.language in _OTHER_SHELLS:
+            yield Step(self.line + 1, f"{self.language} -c {quote(self.text)}", ())
         if self.is_script:
             yield Step(self.line + 1, f"({self.text}\n)" if "exit" in self.text else self.text, ())
         lines = self.text.splitlines()

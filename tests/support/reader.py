@@ -25,8 +25,16 @@ import pytest
 from support.doc_pages import Block, Step, is_shown, plain
 from support.pseudo_terminal import PseudoTerminal
 
-# Commands come by a file: the terminal is theirs alone. What ends each is told with its exit status.
-_SHELL = 'exec 9<>"$1"; while IFS= read -r file <&9; do . "$file" 9<&-; printf "\\036%s\\036" "$?"; done'
+# Commands come by a file: the terminal is theirs alone. What ends each is told, and is the next one's `$?`.
+_SHELL = """
+exec 9<>"$1"
+while IFS= read -r _file <&9; do
+  (exit ${_ended:-0})
+  . "$_file" 9<&-
+  _ended=$?
+  printf "\\036%s\\036" "$_ended"
+done
+"""
 _END = "\x1e"
 _STAYS = ("pmcred sandbox", "pmcredd", "pmcred watch")
 _QUESTION = (": ", "] ")
