@@ -417,8 +417,8 @@ def test_a_command_in_the_background_may_not_read_the_terminal(terminal: PseudoT
         (["prod", "--"], "no command is named", "pmcred exec NAME -- COMMAND"),
         (["prod", "ls", "-l"], "-- says where the command begins", "pmcred exec prod -- ls"),
         (["prod", "--fd", "ls"], "-- says where the command begins", "pmcred exec prod -- ls"),
-        (["prod", "staging", "--", "ls"], "unrecognized arguments: staging", ""),
-        (["prod", "--bogus", "--", "ls"], "unrecognized arguments: --bogus", ""),
+        (["prod", "staging", "--", "ls"], "exec takes fewer words", ""),
+        (["prod", "--bogus", "--", "ls"], "exec has no option --bogus", ""),
         (["--", "true"], "no profile is named", "pmcred profile list"),
     ],
 )

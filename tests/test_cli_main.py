@@ -72,7 +72,8 @@ def test_the_version_can_be_asked_before_and_after_a_verb(capsys: pytest.Capture
         (["gett", "prod"], "there is no verb gett", "did you mean `pmcred get`?"),
         (["xyzzy"], "there is no verb xyzzy", "pmcred --help"),
         (["get", "prod", "--for", "soon"], "argument --for: not a length of time", "pmcred get --help"),
-        (["get", "prod", "more"], "unrecognized arguments: more", "--help"),
+        (["get", "prod", "more"], "get takes fewer words: there is one too many", "pmcred get --help"),
+        (["get", "prod", "--in", "vain"], "get has no option --in", "pmcred get --help"),
         (["get"], "no profile is named", "`pmcred profile list` shows the names; or set PMCRED_PROFILE"),
         (["profile", "lst"], "invalid choice: 'lst'", "pmcred profile --help"),
         (["--socket"], "argument --socket: expected one argument", "pmcred --help"),
@@ -92,6 +93,25 @@ def test_a_usage_error_names_the_way_out(
     assert message in first
     assert not hint or hint in rest[0]
     assert all(line.startswith("  try: ") for line in rest)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["profile", "add", "prod", "--client-secret", "hunter2"],
+        ["profile", "add", "prod", "--client-secret=hunter2"],
+        ["profile", "add", "prod", "--password-stdin=hunter2"],
+        ["reject", "prod", "hunter2"],
+        ["get", "prod", "hunter2", "-"],
+    ],
+)
+@pytest.mark.usefixtures("user")
+def test_a_secret_in_the_wrong_place_is_not_repeated(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+    """The error may land in a log that others read."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert "hunter2" not in out + err
+    assert "--help" in err
 
 
 def test_get_prints_the_token_and_nothing_else(daemon: FakeDaemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ A verb's module is imported only when that verb is asked for: programs run `pmcr
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -103,9 +104,19 @@ def _run(argv: list[str]) -> int:
         raise Problem(f"there is no verb {name}", hint, exit_status=2)
     family = import_module(f"pmcredd.cli.{verbs[name]}")
     family.add(parser.add_subparsers(required=True))
-    args = parser.parse_args(argv)
+    args, astray = parser.parse_known_args(argv)
+    if astray:
+        raise Problem(_tell_astray(name, astray), f"pmcred {name} --help", exit_status=2)
     status: int = args.run(args)
     return status
+
+
+def _tell_astray(verb: str, words: Sequence[str]) -> str:
+    """Say what nobody asked for, without what may be a secret: somebody may have tried `--password hunter2`."""
+    options = [word.partition("=")[0] for word in words if word.startswith("-") and word.strip("-")]
+    if options:
+        return f"{verb} has no option {', '.join(options)}"
+    return f"{verb} takes fewer words: there {'is one' if len(words) == 1 else f'are {len(words)}'} too many"
 
 
 def _verb(argv: Sequence[str]) -> str | None:
@@ -134,6 +145,8 @@ class _Parser(argparse.ArgumentParser):
         self.add_argument("--version", action=_Say, const=_version, help="print the version")
 
     def error(self, message: str) -> NoReturn:
+        # argparse repeats the value; it may be a secret, as in --password-stdin=hunter2.
+        message = re.sub("ignored explicit argument .*", "it takes no value", message, flags=re.DOTALL)
         raise Problem(message, f"{self.prog} --help", exit_status=2)
 
 
