@@ -520,7 +520,8 @@ def test_the_daemon_itself_is_understood(place: Path, shell: Shell) -> None:
             token = line.partition("=")[2]
             ran = subprocess.run(
                 shell.argv(f"source {init}; pmcred get sandbox; pmcred header sandbox --for 30s"),
-                env=user.environ | {"PATH": Desk(place / "desk", user.socket).tools(shell.tool or "cat")},
+                env=user.environ
+                | {"PATH": Desk(place / "desk", user.socket).tools(*([shell.tool] if shell.tool else []))},
                 capture_output=True,
                 text=True,
                 check=False,

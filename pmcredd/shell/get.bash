@@ -24,14 +24,11 @@ __pmcred_get() {
   # A newline in one of these would be a second request.
   if [[ $_pmcred_name != [A-Za-z0-9]* || $_pmcred_name$_pmcred_for == *[!A-Za-z0-9._-]* ]]; then return 1; fi
   if ! { : >&1; }; then return 1; fi # stdout is closed: the command says so
-  __pmcred_ask "get $_pmcred_name${_pmcred_for:+ for=$_pmcred_for}" 120 || return 1
-  # The daemon gives the token first; in another order, the command finds it.
-  if [[ $_pmcred_answer != $'ok\naccess_token='[!$'\n']* ]]; then return 1; fi
-  _pmcred_answer=${_pmcred_answer#*=}
-  _pmcred_answer=${_pmcred_answer%%$'\n'*}
-  if ((BASH_SUBSHELL)); then
-    builtin printf "$_pmcred_format" "$_pmcred_answer"
-  else # a reader that has gone must not end an interactive shell
-    (builtin printf "$_pmcred_format" "$_pmcred_answer")
-  fi
+  ( # a reader that has gone must not end an interactive shell
+    __pmcred_ask "get $_pmcred_name${_pmcred_for:+ for=$_pmcred_for}" 120 || exit 1
+    # The daemon gives the token first; in another order, the command finds it.
+    if [[ $_pmcred_answer != $'ok\naccess_token='[!$'\n']* ]]; then exit 1; fi
+    _pmcred_answer=${_pmcred_answer#*=}
+    builtin printf "$_pmcred_format" "${_pmcred_answer%%$'\n'*}"
+  )
 }
