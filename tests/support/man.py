@@ -167,7 +167,7 @@ def _option(action: argparse.Action) -> str:
     if action.nargs != 0:
         value = "|".join(map(str, action.choices)) if action.choices else str(action.metavar or action.dest.upper())
         shown += f" {_metavar(value)}"
-    return _item(shown, action.help)
+    return _item(shown, (action.help or "") % vars(action))  # argparse fills in %(default)s so
 
 
 def _metavar(value: str) -> str:
