@@ -8,6 +8,7 @@ __pmcred_get() {
   emulate -L zsh
   setopt no_xtrace no_multibyte # `set -x` would show the token
   local _pmcred_format _pmcred_name _pmcred_for _pmcred_answer
+  local -a _pmcred_lines
   case ${1-} in
   get) _pmcred_format="" ;;
   header) _pmcred_format="Authorization: Bearer " ;;
@@ -26,11 +27,10 @@ __pmcred_get() {
   if ! { : >&1 }; then return 1; fi # stdout is closed: the command says so
   __pmcred_ask "get $_pmcred_name${_pmcred_for:+ for=$_pmcred_for}" 120 || return 1
   # The daemon gives the token first; in another order, the command finds it.
-  if [[ $_pmcred_answer != $'ok\naccess_token='[^$'\n']* ]]; then return 1; fi
-  _pmcred_answer=${_pmcred_answer#*=}
-  _pmcred_answer=$_pmcred_format${_pmcred_answer%%$'\n'*}
+  _pmcred_lines=("${(@f)_pmcred_answer}")
+  if [[ ${_pmcred_lines[1]} != ok || ${_pmcred_lines[2]} != access_token=?* ]]; then return 1; fi
   # A reader that has gone must not end an interactive shell: then the command dies of it, in its place.
   setopt local_traps
   trap '' PIPE
-  builtin print -r -- "$_pmcred_answer"
+  builtin print -r -- "$_pmcred_format${_pmcred_lines[2]#*=}"
 }
