@@ -1,10 +1,8 @@
 # A request to the daemon, for the function and for the completion. Leaves the answer in _pmcred_answer, which is the
-# caller's. $1: the request; $2: seconds. What a command would not be told, a variable of this shell alone, is told to
+# caller's, as are zsh's own options, no_multibyte, and a trap for PIPE: the daemon may hang up on us.
+# $1: the request; $2: seconds. What a command would not be told, a variable of this shell alone, is told to
 # nobody.
 __pmcred_ask() {
-  emulate -L zsh
-  setopt no_xtrace no_multibyte local_traps
-  trap '' PIPE # the daemon may hang up on us; that must not end the shell
   local _pmcred_at _pmcred_in _pmcred_piece REPLY
   local -a _pmcred_places
   local -A _pmcred_stat

@@ -1,8 +1,15 @@
+__pmcred_ask_list() {
+  emulate -L zsh
+  setopt no_xtrace no_multibyte local_traps
+  trap '' PIPE
+  __pmcred_ask list 1
+}
+
 # The names of the profiles: from the daemon, else from the files.
 __pmcred_profiles() {
   local _pmcred_answer
   local -a _pmcred_names
-  if __pmcred_ask list 1 2>/dev/null; then
+  if __pmcred_ask_list 2>/dev/null; then
     _pmcred_names=(${(M)${(f)_pmcred_answer}:#profile=*})
     _pmcred_names=(${_pmcred_names#profile=})
   else

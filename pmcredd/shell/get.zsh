@@ -6,7 +6,8 @@ pmcred() {
 
 __pmcred_get() {
   emulate -L zsh
-  setopt no_xtrace no_multibyte # `set -x` would show the token
+  setopt no_xtrace no_multibyte local_traps # `set -x` would show the token
+  trap '' PIPE # if who reads has gone, that must not end the shell: the command dies of it, in its place
   local _pmcred_format _pmcred_name _pmcred_for _pmcred_answer
   local -a _pmcred_lines
   case ${1-} in
@@ -29,8 +30,5 @@ __pmcred_get() {
   # The daemon gives the token first; in another order, the command finds it.
   _pmcred_lines=("${(@f)_pmcred_answer}")
   if [[ ${_pmcred_lines[1]} != ok || ${_pmcred_lines[2]} != access_token=?* ]]; then return 1; fi
-  # A reader that has gone must not end an interactive shell: then the command dies of it, in its place.
-  setopt local_traps
-  trap '' PIPE
   builtin print -r -- "$_pmcred_format${_pmcred_lines[2]#*=}"
 }
