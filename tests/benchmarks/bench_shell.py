@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -65,6 +66,17 @@ def prints_a_token(line: str, environ: Mapping[str, str]) -> bool:
     return b"tttttttttt" in ran.stdout
 
 
+def wait_for(path: str) -> None:
+    """Wait until somebody listens there."""
+    for _ in range(1000):
+        with socket.socket(socket.AF_UNIX) as probe:
+            if probe.connect_ex(path) == 0:
+                return
+        time.sleep(0.01)
+    message = f"nobody listens at {path}"
+    raise RuntimeError(message)
+
+
 @contextmanager
 def oidc_agent(place: Path, environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Run an oidc-agent that has an account `bench` loaded; gives the variables that lead to it."""
@@ -76,6 +88,7 @@ def oidc_agent(place: Path, environ: Mapping[str, str]) -> Iterator[dict[str, st
         started = subprocess.run(["oidc-agent", "--json"], env=mine, stdout=subprocess.PIPE, check=True)
         agent = json.loads(started.stdout)
         mine["OIDC_SOCK"] = agent["socket"]
+        wait_for(agent["socket"])  # its parent says so before it listens
         options = ["--client-id=x", "--client-secret=y", "--flow=refresh", "--rt=r", "--scope=openid offline_access"]
         quiet = ["--manual", "--pw-cmd=echo x", "--prompt=none", "--confirm-yes"]
         try:
