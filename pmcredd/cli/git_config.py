@@ -102,10 +102,10 @@ def _sections(names: Sequence[str], profiles: dict[str, Profile], helper: str) -
             raise no_such_profile(clean(name), profiles)
         url = profiles[name].url
         if url in chosen:
-            host = url.partition("://")[2]
+            scheme, _, rest = url.partition("://")
             raise Problem(
                 f"{chosen[url]} and {name} are both for {url}: git can be told of one",
-                f"pmcred credential install {chosen[url]}, and write https://{name}@{host} where {name} is meant",
+                f"pmcred credential install {chosen[url]}, and write {scheme}://{name}@{rest} where {name} is meant",
                 exit_status=2,
             )
         chosen[url] = name
