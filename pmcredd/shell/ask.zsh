@@ -25,8 +25,8 @@ __pmcred_ask() {
     builtin zsocket -- "$_pmcred_at" || continue
     _pmcred_answer=
     {
-      builtin print -ru "$REPLY" -- "$1" || continue
-      while [[ ${_pmcred_answer[-2,-1]} != $'\n\n' ]] && builtin sysread -i "$REPLY" -t "$2" -s 65536 _pmcred_piece; do
+      builtin syswrite -o "$REPLY" -- "$1"$'\n' || continue
+      while [[ ${_pmcred_answer[-2,-1]} != $'\n\n' ]] && builtin sysread -i "$REPLY" -t "$2" _pmcred_piece; do
         _pmcred_answer+=$_pmcred_piece
       done
     } always {
@@ -38,7 +38,6 @@ __pmcred_ask() {
 }
 
 # Where zsh was built without them, the command does it all.
-for _pmcred_module in zsh/stat:zstat zsh/system:sysread zsh/net/socket:zsocket; do
-  zmodload -F "${_pmcred_module%:*}" "b:${_pmcred_module#*:}" 2>/dev/null
-done
-unset _pmcred_module
+zmodload -F zsh/stat b:zstat 2>/dev/null
+zmodload -F zsh/system b:sysread b:syswrite 2>/dev/null
+zmodload -F zsh/net/socket b:zsocket 2>/dev/null

@@ -25,10 +25,9 @@ __pmcred_get() {
   if [[ $# -eq 1 && ${(t)PMCRED_PROFILE} != *export* ]]; then return 1; fi
   # A newline in one of these would be a second request.
   if [[ $_pmcred_name != [A-Za-z0-9]* || $_pmcred_name$_pmcred_for == *[^A-Za-z0-9._-]* ]]; then return 1; fi
-  if ! { : >&1 }; then return 1; fi # stdout is closed: the command says so
   __pmcred_ask "get $_pmcred_name${_pmcred_for:+ for=$_pmcred_for}" 120 || return 1
   # The daemon gives the token first; in another order, the command finds it.
   _pmcred_lines=("${(@f)_pmcred_answer}")
   if [[ ${_pmcred_lines[1]} != ok || ${_pmcred_lines[2]} != access_token=?* ]]; then return 1; fi
-  builtin print -r -- "$_pmcred_format${_pmcred_lines[2]#*=}"
+  builtin syswrite -- "$_pmcred_format${_pmcred_lines[2]#*=}"$'\n' # print has nothing against a closed stdout
 }
