@@ -313,6 +313,7 @@ SECRETS = ("--client-secret-env", "S", "--password-env", "P")
         (["old", *ADD, *SECRETS], 1, ["there is a profile old already, in ", "try: pmcred profile edit old"]),
         (["p", *ADD, "--client-secret-command", "'"], 2, ["the command cannot be split into words"]),
         (["p", *ADD, "--client-secret-command", " "], 2, ["the command is empty"]),
+        (["p", *ADD, "--client-secret-file", "/dev/fd/63"], 2, ["/dev/fd/63 is gone by the time", "-stdin"]),
         (["p", *ADD, *SECRETS, "--client-secret-file", "x"], 2, ["not allowed with argument"]),
     ],
 )

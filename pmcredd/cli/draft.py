@@ -153,11 +153,27 @@ def absolute(path: str) -> str:
 
 
 def _source(args: argparse.Namespace, name: str) -> dict[str, object] | None:
-    kinds: dict[str, Callable[[str], object]] = {"file": absolute, "command": words_of, "env": str, "credential": str}
+    kinds: dict[str, Callable[[str], object]] = {
+        "file": _file_that_stays,
+        "command": words_of,
+        "env": str,
+        "credential": str,
+    }
     for kind, value_of in kinds.items():
         if (value := getattr(args, f"{name}_{kind}")) is not None:
             return {kind: value_of(value)}
     return None
+
+
+def _file_that_stays(path: str) -> str:
+    found = absolute(path)
+    if found == "/dev/stdin" or found.startswith(("/dev/fd/", "/proc/")):  # --password-file <(pass show pm/prod)
+        raise Problem(
+            f"{found} is gone by the time the daemon reads the secret",
+            "have the daemon run the command itself (the flag ending in -command), or pipe the secret in (-stdin)",
+            exit_status=2,
+        )
+    return found
 
 
 def _add_secret_flags(parser: argparse.ArgumentParser, name: str, key: Key) -> None:
