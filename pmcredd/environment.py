@@ -50,13 +50,14 @@ def script_task(url: str, token: str) -> dict[str, str]:
 
 
 def of_command(parent: Mapping[str, str], withhold: Collection[str]) -> dict[str, str]:
-    """Give what a command gets of its parent's environment: none of our variables, and no name in `withhold`."""
-    return {name: value for name, value in parent.items() if name not in OURS and name not in withhold}
+    """Give what a command gets of its parent's environment: nothing that we have set, and no name in `withhold`."""
+    without = {*_set_by_us(parent), *withhold}
+    return {name: value for name, value in parent.items() if name not in without}
 
 
 def stale(parent: Mapping[str, str], added: Mapping[str, str]) -> tuple[str, ...]:
-    """Name our variables that are set in `parent` and would stay, beside `added`."""
-    return tuple(name for name in OURS if name in parent and name not in added)
+    """Name what we have set in `parent` and would stay, beside `added`."""
+    return tuple(name for name in _set_by_us(parent) if name in parent and name not in added)
 
 
 def set_line(shell: Shell, name: str, value: str) -> str:
@@ -73,6 +74,12 @@ def unset_line(shell: Shell, name: str) -> str:
     """Write the command that takes a variable away; it does no harm where there is none."""
     # fish: without a scope only the innermost one would go.
     return f"set -eg {name}" if shell is Shell.FISH else f"unset {name}"
+
+
+def _set_by_us(parent: Mapping[str, str]) -> tuple[str, ...]:
+    # A script task's names are common ones: they are ours only where they came with our own token.
+    ours = TOKEN in parent and parent[TOKEN] == parent.get("API_TOKEN")
+    return OURS + SCRIPT_TASK if ours else OURS
 
 
 def _until(good_until: int | None) -> dict[str, str]:

@@ -266,6 +266,37 @@ def test_a_script_without_its_first_line_is_found_in_the_path(user: User, fake: 
     assert ran.stdout == "1 a b\n"
 
 
+@pytest.mark.parametrize("first", ["plain", "data", "directory", "lost"])
+def test_of_two_programs_the_one_is_run_that_env_runs(user: User, fake: FakeDaemon, here: Path, first: str) -> None:
+    """The first on PATH that can be run; a script without its #! line can."""
+    for place in ("a", "b"):
+        (here / place).mkdir()
+    (here / "directory").mkdir()
+    (here / first).rename(here / "a" / "job")
+    (here / "b" / "job").write_text("#!/bin/sh\necho second\n")
+    (here / "b" / "job").chmod(0o755)
+    path = f"{here}/a:{here}/b:{user.environ['PATH']}"
+    real = subprocess.run(
+        ["env", "job"], env=user.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    ran = user.run("exec", "prod", "--", "job", PATH=path)
+    assert (ran.returncode, ran.stdout) == (real.returncode, real.stdout)
+
+
+def test_a_key_that_interrupts_just_before_the_command_runs_is_not_lost(user: User, fake: FakeDaemon) -> None:
+    """Python would note it and act later, and there is no later: the signal itself ends what is there by then."""
+    program = (
+        "import os, signal, sys; from pmcredd.cli import main; real = os.execve\n"
+        "def execve(*words):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    real(*words)\n"
+        "os.execve = execve\n"
+        "sys.exit(main(['exec', 'prod', '--', 'echo', 'ran']))\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], env=user.environ, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_no_token_is_asked_for_a_command_that_is_not_there(user: User, fake: FakeDaemon) -> None:
     """Each is noted in the log, and may cost a renewal."""
     assert user.run("exec", "prod", "--", "no-such-command").returncode == 127
@@ -490,6 +521,13 @@ def test_without_a_daemon_its_errors_are_told_once(user: User, sandbox: SandboxP
     ran = user.run("exec", "nix", "--oneshot", "--for", "10s", "--no-refresh", "-v", "--", "echo", "ran")
     assert (ran.returncode, ran.stdout) == (3, "")
     assert ran.stderr.count("no profile is named nix") == 1
+
+
+def test_a_name_that_looks_like_an_option_is_a_name(user: User) -> None:
+    """It may come from the environment: without a daemon too it is a name, which no profile has."""
+    ran = user.run("exec", "--oneshot", "--", "echo", "ran", PMCRED_PROFILE="--help")
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert ran.stderr.startswith("pmcred: no profile is named --help")
 
 
 def test_a_login_is_used_without_a_daemon(user: User, sandbox: SandboxProcess) -> None:

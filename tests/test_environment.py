@@ -56,6 +56,16 @@ def test_what_an_outer_command_was_told_does_not_stay() -> None:
     assert stale(outer, told("https://a", "tok", None)) == ("PROCESSMAKER_TOKEN_FD", "PROCESSMAKER_TOKEN_GOOD_UNTIL")
 
 
+def test_what_an_outer_script_task_was_told_does_not_stay_either() -> None:
+    """It holds the same token; under those common names, what somebody has set himself is left alone."""
+    outer = told("https://a", "staging", None) | script_task("https://a", "staging")
+    assert of_command(outer, ()) == {}
+    assert stale(outer, told("https://b", "tok", None)) == tuple(script_task("", ""))
+    own = outer | {"API_TOKEN": "of another service"}
+    assert of_command(own, ()) == script_task("https://a", "of another service")
+    assert stale(own, told("https://b", "tok", None)) == ()
+
+
 @pytest.mark.parametrize("shell", list(Shell))
 @settings(max_examples=15)
 @given(values=st.lists(VALUES, min_size=1, max_size=40))

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _USAGE, _CANNOT_RUN, _NOT_FOUND = 2, 126, 127  # exit statuses; the last two are those of env(1)
 _STDERR = 2
+_NOT_HERE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}  # execvp(3): go on
 _MFD_NOEXEC_SEAL = 8  # memfd_create(2), since Linux 6.3
 _EXPOSED = (
     "A variable is seen by every process that the command starts, by other processes of yours (/proc/PID/environ, "
@@ -215,18 +216,28 @@ def _become(command: Sequence[str], environ: Mapping[str, str]) -> NoReturn:
     # Python ignores these from its start on, and a program inherits that: `... -- yes | head` would not end quietly.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C that Python only notes for later would get lost in exec
     program = command[0]
-    try:
-        os.execvpe(program, list(command), environ)  # noqa: S606 - to become it is what we are here for
-    except OSError as failed:
-        error = failed
-    if error.errno == errno.ENOEXEC:  # a script without its #! line: execvp(3), which env(1) calls, has sh read it
+    error: OSError = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    # As execvp(3), which env(1) calls; Python's own passes over a script without its #! line, to one further on.
+    for file in _files(program):
         try:
-            script = next(file for file in _files(program) if os.access(file, os.X_OK) and not os.path.isdir(file))
-            os.execve("/bin/sh", ["sh", script, *command[1:]], environ)  # noqa: S606
+            _try(file, command, environ)
         except OSError as failed:
-            error = failed
+            if failed.errno not in _NOT_HERE:
+                raise _cannot_run(program, failed) from None
+            error = failed if error.errno != errno.EACCES else error
     raise _cannot_run(program, error)
+
+
+def _try(file: str, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    try:
+        os.execve(file, list(command), environ)  # noqa: S606 - to become it is what we are here for
+    except OSError as failed:
+        if failed.errno != errno.ENOEXEC:
+            raise
+    os.execve("/bin/sh", ["sh", file, *command[1:]], environ)  # noqa: S606
 
 
 def _cannot_run(program: str, error: OSError) -> Problem:
@@ -274,10 +285,11 @@ def _in_a_process_of_its_own(args: argparse.Namespace, target: str) -> AccessTok
     import json
     import subprocess  # here: both are for this alone
 
-    words = ["get", target, "--json", "--oneshot", "--timeout", f"{args.timeout:g}"]
+    words = ["get", "--json", "--oneshot", "--timeout", f"{args.timeout:g}"]
     words += [] if args.lasting is None else ["--for", f"{args.lasting:g}"]
     words += [] if args.refresh else ["--no-refresh"]
-    words += ["--verbose"] * args.verbose + ["--socket", args.socket] * bool(args.socket)
+    words += ["--verbose"] * args.verbose + [f"--socket={args.socket}"] * bool(args.socket)
+    words += ["--", target]  # $PMCRED_PROFILE may hold anything: it is no option
     main = "import sys; from pmcredd.cli import main; sys.exit(main())"
     # Where a parent left it ignored, nobody would learn how the process ended.
     before = signal.signal(signal.SIGCHLD, signal.SIG_DFL)
