@@ -56,7 +56,8 @@ _URL = re.compile(
 # Beyond ASCII everything: as a range from \u0080 up it would take milliseconds to compile.
 AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|(?:[A-Za-z0-9._-]|[^\x00-\x7f])+)(?::(?P<port>[0-9]{0,5}))?")
 PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")  # RFC 3986 section 3.3
-_DOTS = re.compile(r"/(?:\.|%2e){1,2}(?=/|$)", re.IGNORECASE)
+# Many a server takes %2f and %5c for a slash before it looks for dots, and drops what follows a semicolon.
+_DOTS = re.compile(r"(?:/|%2f|%5c)(?:\.|%2e){1,2}(?=[/;]|%2f|%5c|$)", re.IGNORECASE)
 _OWN_PORT = {"http": 80, "https": 443}
 
 

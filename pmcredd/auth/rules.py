@@ -1,7 +1,7 @@
 """Where a token may be sent, and which 401 is about it: one rule for every HTTP library. No I/O."""
 
 from pmcredd.asking import AccessToken, PmcredError
-from pmcredd.urls import BadUrl, match_url, parse_url
+from pmcredd.urls import AUTHORITY, BadUrl, match_url, parse_url
 from pmcredd.wire import Code
 
 UNAUTHORIZED = 401
@@ -41,12 +41,18 @@ def blames_token(status: int, challenge: str | None) -> bool:
     ProcessMaker never sends that header. Where it asks for another scheme, something in front of ProcessMaker wants
     to know who comes, and to renew a good token would help nobody.
     """
-    scheme = (challenge or "Bearer").partition(" ")[0]
-    return status == UNAUTHORIZED and scheme.lower() == "bearer"
+    return status == UNAUTHORIZED and scheme_of(challenge).lower() in {"", "bearer"}
+
+
+def scheme_of(challenge: str | None) -> str:
+    """Give the scheme that a WWW-Authenticate header asks for first (RFC 9110 section 11.6.1), "" where none does."""
+    return (challenge or "").replace(",", " ").strip().partition(" ")[0]
 
 
 def _same_origin(url: str, host: str) -> bool:
     target = parse_url(url)
+    if not AUTHORITY.fullmatch(host):
+        return False
     try:
         return parse_url(f"{target.scheme}://{host}").origin == target.origin
     except BadUrl:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pmcredd import client
 from pmcredd.asking import AccessToken, PmcredError
-from pmcredd.auth.rules import UNAUTHORIZED, blames_token
+from pmcredd.auth.rules import UNAUTHORIZED, blames_token, scheme_of
 from pmcredd.wire import Code
 
 # A 401 that a program gets to see is always explained here; without any set-up, Python writes that to stderr.
@@ -85,8 +85,8 @@ def is_refusal(token: AccessToken, status: int, challenge: str | None) -> bool:
     """Tell whether an answer says that this token is refused, and explain a 401 that does not; as `blames_token`."""
     if not blames_token(status, challenge):
         if status == UNAUTHORIZED:
-            scheme = (challenge or "").partition(" ")[0]
-            _explain(token, f"something in front of ProcessMaker asks for {scheme[:40]!r}: the token was not reported")
+            asked = scheme_of(challenge)[:40]
+            _explain(token, f"something in front of ProcessMaker asks for {asked!r}: the token was not reported")
         return False
     return True
 
