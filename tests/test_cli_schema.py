@@ -63,7 +63,7 @@ def test_it_is_installed_beside_the_profiles(user: User, schema: Path, capsys: p
 def test_an_old_one_is_replaced(user: User, schema: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """After an upgrade the same command brings the new keys; a second time there is nothing to do."""
     schema.parent.mkdir(parents=True)
-    schema.write_text('{"title": "of an older version"}\n')
+    schema.write_text('{"$id": "urn:pmcredd:profiles", "title": "of an older version"}\n')
     assert main(["profile", "schema", "--install"]) == 0
     assert schema.read_text() == text()
     before = schema.stat()
@@ -73,13 +73,14 @@ def test_an_old_one_is_replaced(user: User, schema: Path, capsys: pytest.Capture
     assert (schema.stat().st_ino, schema.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_what_is_no_schema_stays(user: User, schema: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """A directory, or bytes that are no text, at its place: told, and left alone."""
+def test_what_is_no_schema_of_ours_stays(user: User, schema: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A directory, bytes that are no text, or somebody's own schema at its place: told, and left alone."""
     schema.parent.mkdir(parents=True)
-    schema.write_bytes(b"\xff")
-    assert main(["profile", "schema", "--install"]) == 1
-    assert f"{schema} is none that pmcred wrote; it was not touched" in capsys.readouterr().err
-    assert schema.read_bytes() == b"\xff"
+    for other in (b"\xff", b'{"title": "of my own"}\n', b""):
+        schema.write_bytes(other)
+        assert main(["profile", "schema", "--install"]) == 1
+        assert f"{schema} is none that pmcred wrote; it was not touched" in capsys.readouterr().err
+        assert schema.read_bytes() == other
     schema.unlink()
     schema.mkdir()
     assert main(["profile", "schema", "--install"]) == 1

@@ -43,13 +43,13 @@ def _line(path: Path) -> str:
 
 
 def _schema(args: argparse.Namespace) -> int:
-    from pmcredd.profile_schema import text  # here: the other verbs do not need it
+    from pmcredd.profile_schema import ID, text  # here: the other verbs do not need it
 
     if not args.install:
         print(text(), end="")
         return 0
     path = _place(os.environ)
-    _put(path, text())
+    _put(path, text(), mark=ID)
     say(
         f"For completion and checks in an editor, write this and an empty line at the top of {config_file(os.environ)}:"
     )
@@ -57,13 +57,13 @@ def _schema(args: argparse.Namespace) -> int:
     return 0
 
 
-def _put(path: Path, text: str) -> None:
+def _put(path: Path, text: str, *, mark: str) -> None:
     try:
-        before = path.read_text(encoding="utf-8") if os.path.lexists(path) else None
-    except UnicodeDecodeError:
-        raise Problem(f"{path} is none that pmcred wrote; it was not touched", "move it away") from None
+        before = path.read_text(encoding="utf-8", errors="replace") if os.path.lexists(path) else None
     except OSError as error:
         raise from_os_error(f"read {path}", error) from None
+    if before is not None and mark not in before:  # which every version of ours has in it
+        raise Problem(f"{path} is none that pmcred wrote; it was not touched", "move it away")
     if before == text:
         say(f"{path} is as it should be.")
         return
