@@ -91,8 +91,11 @@ def _leave(ourselves: int, words: list[str], environ: Mapping[str, str]) -> None
     for descriptor in range(3):
         os.dup2(null, descriptor)
     os.dup2(kept, _PIDFD)
-    # A pipe that we kept open would never end for who reads it.
-    os.closerange(_PIDFD + 1, os.sysconf("SC_OPEN_MAX"))
+    # A pipe that we kept open would never end for who reads it. The limit is not the end: it may have been lowered.
+    last = os.sysconf("SC_OPEN_MAX")
+    with suppress(OSError):  # a container without /proc
+        last = max(map(int, os.listdir("/proc/self/fd")))
+    os.closerange(_PIDFD + 1, last + 1)
     command = [sys.executable, "-P", "-m", "pmcredd.lease", *words]
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 - we are the process that it is to be
 

@@ -1,6 +1,7 @@
 """pmcredd.lease: a token is held for as long as a command runs, and not longer; nothing is renewed because of it."""
 
 import errno
+import fcntl
 import os
 import select
 import signal
@@ -150,15 +151,12 @@ def test_the_promise_is_renewed_until_the_command_ends(path: Path, end: tuple[in
 
 
 @pytest.mark.parametrize(
-    ("answer", "times"),
-    [
-        pytest.param(answering(3600, 7200, mark="0" * 16), 0, id="another token"),
-        pytest.param(answering(60, 7200), 1, id="all is promised"),
-    ],
+    ("begins", "mark", "times"),
+    [pytest.param(3600, "0" * 16, 0, id="another token"), pytest.param(60, MARK, 1, id="all is promised")],
 )
-def test_it_is_not_held_in_vain(path: Path, end: tuple[int, int], answer: Callable[[bytes], bytes], times: int) -> None:
+def test_it_is_not_held_in_vain(path: Path, end: tuple[int, int], begins: float, mark: str, times: int) -> None:
     """The process beside does not stay for a token that is gone, or when nothing more can be promised."""
-    with FakeDaemon(path, answer) as daemon:
+    with FakeDaemon(path, answering(begins, 7200, mark)) as daemon:
         lease.keep("prod", MARK, end[0], path, promise=120.0, pause=0.02)
     assert len(promised(daemon)) == times
 
@@ -276,6 +274,29 @@ def test_the_process_beside_shares_nothing_with_the_command(daemon: Daemon) -> N
             environ = dict(line.partition("=")[::2] for line in (holder / "environ").read_text().split("\0"))
             assert not {name for name in environ if name.startswith("PROCESSMAKER")}
         command.communicate()
+
+
+def test_a_file_above_the_limit_is_not_kept_open_either(daemon: Daemon) -> None:
+    """A limit that was lowered leaves open what is above it; who reads from such a pipe waits for its end."""
+    reader, writer = os.pipe()
+    high = fcntl.fcntl(writer, fcntl.F_DUPFD, 200)
+    os.close(writer)
+    command = f"import os; os.close({high}); print('runs', flush=True); input()"
+    with subprocess.Popen(
+        ["sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh", PMCRED, "exec", "prod", "--", sys.executable, "-c", command],
+        env=daemon.user.environ,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=[high],
+    ) as process:
+        os.close(high)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"runs\n"
+        the_one_beside(status(daemon)["fingerprint"])
+        wait_for_end(reader)
+        assert os.read(reader, 1) == b""
+        process.communicate(b"\n")
+    os.close(reader)
 
 
 def test_where_the_renewal_is_near_all_is_promised_at_once(tmp_path: Path) -> None:
