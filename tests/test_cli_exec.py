@@ -118,6 +118,15 @@ def test_the_profiles_secrets_stay_behind(user: User, fake: FakeDaemon) -> None:
     assert found.keys() & {"PM_PASSWORD", "S", "OTHER"} == {"OTHER"}
 
 
+@pytest.mark.parametrize("mistake", ['ulr = "x"\n', "= broken\n"])
+def test_a_mistake_in_the_profiles_does_not_hand_their_secrets_out(user: User, fake: FakeDaemon, mistake: str) -> None:
+    """The profile cannot be read as a whole, or the file cannot; what it names stays behind all the same."""
+    secrets = 'password = { env = "PM_PASSWORD" }\nclient_secret.env = "S"\n'
+    write_profiles(user, f'[profiles.prod]\nurl = "https://pm.example"\n{mistake}{secrets}')
+    found = environ_of(user, PM_PASSWORD="hunter2", S="s3cret", OTHER="kept")
+    assert found.keys() & {"PM_PASSWORD", "S", "OTHER"} == {"OTHER"}
+
+
 def test_profiles_with_mistakes_do_not_stop_a_command(user: User, fake: FakeDaemon) -> None:
     """The daemon has those of before, and they work."""
     write_profiles(user, "[profiles.prod\n")
@@ -450,7 +459,7 @@ def test_a_command_in_the_background_may_not_read_the_terminal(terminal: PseudoT
         (["prod", "--fd", "ls"], "-- says where the command begins", "pmcred exec prod -- ls"),
         (["prod", "staging", "--", "ls"], "exec takes fewer words", ""),
         (["prod", "--bogus", "--", "ls"], "exec has no option --bogus", ""),
-        (["--", "true"], "no profile is named", "pmcred profile list"),
+        (["--", "true"], "no profile was named", "pmcred profile list"),
     ],
 )
 def test_what_cannot_be_meant_is_told(user: User, fake: FakeDaemon, words: list[str], sentence: str, mend: str) -> None:

@@ -9,6 +9,7 @@ import argparse
 import errno
 import fcntl
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _USAGE, _CANNOT_RUN, _NOT_FOUND = 2, 126, 127  # exit statuses; the last two are those of env(1)
 _STDERR = 2
+_NAMED_VARIABLE = re.compile(
+    r"""\benv["']?\s*=\s*["']([^"'\n]+)["']"""
+)  # as a profile names one, in whatever is around it
 _NOT_HERE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}  # execvp(3): go on
 _MFD_NOEXEC_SEAL = 8  # memfd_create(2), since Linux 6.3
 _EXPOSED = (
@@ -115,12 +119,7 @@ def _exec(args: argparse.Namespace) -> NoReturn:
     program = args.command[0]
     if not _is_there(program):
         raise _cannot_run(program, FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT)))
-    from pmcredd.cli import validate
-    from pmcredd.profiles import secret_variables
-
-    profiles = validate.Checker.of(os.environ).sound().profiles
-    # Passwords and the like: the command gets a token, and not what can get any number of them.
-    environ = environment.of_command(_given(), secret_variables(profiles.values()))
+    environ = environment.of_command(_given(), _withheld())
     token = use.token(args, _in_a_process_of_its_own)
     if args.script_task:
         _check_generation(token)
@@ -139,6 +138,18 @@ def _exec(args: argparse.Namespace) -> NoReturn:
     if args.socket:
         told["PMCRED_SOCKET"] = os.path.abspath(args.socket)
     _become(args.command, environ | told)
+
+
+def _withheld() -> set[str]:
+    """Name the variables with passwords and the like: the command gets a token, not what can get any number of them."""
+    from pmcredd.cli import validate
+    from pmcredd.profiles import secret_variables
+
+    checker = validate.Checker.of(os.environ)
+    found = set(secret_variables(checker.sound().profiles.values()))
+    if checker.mistakes():  # a typing error does not make a secret of one less
+        found.update(name for file in checker.files for name in _NAMED_VARIABLE.findall(file.text))
+    return found
 
 
 def _given() -> dict[str, str]:
