@@ -144,8 +144,8 @@ def test_name_method_and_path_are_told_apart(
 @pytest.mark.parametrize(
     ("words", "data", "why", "mend"),
     [
-        ("/users", None, "no profile is named", "PMCRED_PROFILE"),
-        ("GET /users", None, "no profile is named", "PMCRED_PROFILE"),
+        ("/users", None, "no profile is named, and PMCRED_PROFILE is not set", "pmcred profile list"),
+        ("GET /users", None, "no profile is named, and PMCRED_PROFILE is not set", "pmcred profile list"),
         ("prod GET", None, "PATH comes last and begins with /, and GET does not", "pmcred api prod GET /users"),
         ("prod", None, "PATH comes last", "pmcred api prod /users"),
         ("prod users", None, "PATH comes last", ""),

@@ -459,7 +459,7 @@ def test_a_command_in_the_background_may_not_read_the_terminal(terminal: PseudoT
         (["prod", "--fd", "ls"], "-- says where the command begins", "pmcred exec prod -- ls"),
         (["prod", "staging", "--", "ls"], "exec takes fewer words", ""),
         (["prod", "--bogus", "--", "ls"], "exec has no option --bogus", ""),
-        (["--", "true"], "no profile was named", "pmcred profile list"),
+        (["--", "true"], "no profile is named", "pmcred profile list"),
     ],
 )
 def test_what_cannot_be_meant_is_told(user: User, fake: FakeDaemon, words: list[str], sentence: str, mend: str) -> None:

@@ -74,7 +74,7 @@ def test_the_version_can_be_asked_before_and_after_a_verb(capsys: pytest.Capture
         (["get", "prod", "--for", "soon"], "argument --for: not a length of time", "pmcred get --help"),
         (["get", "prod", "more"], "get takes fewer words: there is one too many", "pmcred get --help"),
         (["get", "prod", "--in", "vain"], "get has no option --in", "pmcred get --help"),
-        (["get"], "no profile is named", "`pmcred profile list` shows the names; or set PMCRED_PROFILE"),
+        (["get"], "no profile is named, and PMCRED_PROFILE is not set", "`pmcred profile list` shows the names"),
         (["profile", "lst"], "invalid choice: 'lst'", "pmcred profile --help"),
         (["--socket"], "argument --socket: expected one argument", "pmcred --help"),
         (["get", "a\nb"], "a value holds a control character", ""),

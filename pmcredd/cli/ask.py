@@ -24,7 +24,9 @@ def name_of(args: argparse.Namespace) -> str:
     """
     if name := args.name or os.environ.get("PMCRED_PROFILE"):
         return str(name)
-    raise Problem("no profile is named", "`pmcred profile list` shows the names; or set PMCRED_PROFILE", exit_status=2)
+    raise Problem(
+        "no profile is named, and PMCRED_PROFILE is not set", "`pmcred profile list` shows the names", exit_status=2
+    )
 
 
 def seconds(text: str) -> float:

@@ -244,7 +244,9 @@ def _failed(attempt: str, done: "subprocess.CompletedProcess[str]") -> Problem:
 def _named(args: argparse.Namespace) -> list[str]:
     names = args.names or [name for name in [os.environ.get("PMCRED_PROFILE")] if name]
     if not names:
-        raise Problem("no profile is named", f"pmcred credential {args.verb} NAME", exit_status=2)
+        raise Problem(
+            "no profile is named, and PMCRED_PROFILE is not set", f"pmcred credential {args.verb} NAME", exit_status=2
+        )
     return names
 
 
