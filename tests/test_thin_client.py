@@ -352,6 +352,7 @@ def test_a_missing_cli_is_told_in_one_line(place: Place) -> None:
         assert ran.returncode != 0
         assert ran.stdout == b""
         assert ran.stderr.count(b"\n") == 1
+        assert b"pmcred-cli" in ran.stderr
 
 
 def test_pythons_variables_change_nothing(place: Place, tmp_path: Path) -> None:
@@ -379,7 +380,7 @@ def test_a_full_disk_is_an_error(place: Place) -> None:
     with FakeDaemon(place.socket):
         ran = place.run("get", "prod", command=["sh", "-c", '"$0" "$@" > /dev/full', str(place.bin / "pmcred")])
     assert ran.returncode == 1
-    assert ran.stderr == b"pmcred: [Errno 28] No space left on device\n"
+    assert ran.stderr == b"pmcred: cannot write the output: No space left on device\n"
 
 
 def test_with_output_closed_nothing_is_asked(place: Place) -> None:
@@ -387,7 +388,7 @@ def test_with_output_closed_nothing_is_asked(place: Place) -> None:
     with FakeDaemon(place.socket) as daemon:
         ran = place.run("get", "prod", command=["sh", "-c", '"$0" "$@" >&-', str(place.bin / "pmcred")])
     assert ran.returncode == 1
-    assert ran.stderr == b"pmcred: [Errno 9] Bad file descriptor\n"
+    assert ran.stderr == b"pmcred: cannot write the output: Bad file descriptor\n"
     assert daemon.requests == []
 
 
