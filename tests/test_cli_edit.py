@@ -155,7 +155,7 @@ def test_giving_up_keeps_both(user: User, keys: str) -> None:
 @pytest.mark.parametrize(
     ("visual", "complaint"),
     [
-        ("/nowhere/vi", "cannot start the editor /nowhere/vi"),
+        ("/nowhere/vi", "cannot start the editor /nowhere/vi: No such file or directory\n"),
         ("'", "cannot start the editor '"),
         ("false", "failed (status 1)"),
     ],

@@ -73,7 +73,8 @@ def _open_editor(environ: Mapping[str, str], copy: Path) -> None:
     try:
         ended = subprocess.run([*shlex.split(command), str(copy)], check=False)
     except (OSError, ValueError) as error:
-        raise Problem(f"cannot start the editor {command}: {error}", "set VISUAL or EDITOR") from None
+        why = getattr(error, "strerror", None) or error  # without the number and the name once more
+        raise Problem(f"cannot start the editor {command}: {why}", "set VISUAL or EDITOR") from None
     if ended.returncode:
         raise Problem(f"the editor {command} failed (status {ended.returncode}); the profile is as it was")
 
