@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 _USAGE, _CANNOT_RUN, _NOT_FOUND = 2, 126, 127  # exit statuses; the last two are those of env(1)
 _STDERR = 2
-_NAMED_VARIABLE = re.compile(
-    r"""\benv["']?\s*=\s*["']([^"'\n]+)["']"""
-)  # as a profile names one, in whatever is around it
+_NAMED_VARIABLE = re.compile(r"""\benv["']?\s*=\s*["']([^"'\n]+)["']""")  # how a profile names one
 _NOT_HERE = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ESTALE, errno.ENODEV, errno.ETIMEDOUT}  # execvp(3): go on
 _MFD_NOEXEC_SEAL = 8  # memfd_create(2), since Linux 6.3
 _EXPOSED = (
