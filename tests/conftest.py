@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ from pmcredd.store import Store
 # In CI every run makes up the same examples: what chance finds belongs to whoever looks for it, not to the next change.
 settings.register_profile("pmcredd", deadline=None, derandomize=os.environ.get("CI") == "true")
 settings.load_profile("pmcredd")
+
+
+# Who runs us in the background, or by nohup, leaves these ignored; a child inherits that, and a shell cannot undo it.
+for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)

@@ -84,7 +84,9 @@ def test_a_login_that_is_needed_is_told_at_the_start_and_the_new_token_after_it(
 def test_a_command_may_use_pmcred_and_comes_to_rest(
     tmp_path: Path, sandbox: SandboxProcess, recorder: Recorder
 ) -> None:
-    """One that reports the new token as refused, or logs in for another one, runs a few times and then waits."""
+    """One that reports the new token as refused, or logs in for another one, runs a few times and then waits, and each
+    time twice as long.
+    """
     pmcred = shlex.quote(PMCRED)
     script = f"{pmcred} get >/dev/null && {pmcred} get | {pmcred} reject sandbox; {pmcred} login sandbox"
     on_event = {"renewed": {"command": list(recorder.command(script)), "timeout": 60}}
@@ -96,7 +98,8 @@ def test_a_command_may_use_pmcred_and_comes_to_rest(
         assert user.run("get", "sandbox").returncode == 0
         assert daemon.end() == 0
     assert 2 <= len(seen) <= 9
-    assert daemon.logged().count("seems to bring it about") == 1
+    pauses = re.findall(r"seems to bring it about.* again in (\d+) s", daemon.logged())
+    assert pauses == ["10", "20", "40"][: len(pauses)]
 
 
 def test_a_daemon_that_leaves_does_not_wait_for_a_command(
