@@ -50,9 +50,7 @@ def _schema(args: argparse.Namespace) -> int:
         return 0
     path = _place(os.environ)
     _put(path, text(), mark=ID)
-    say(
-        f"For completion and checks in an editor, write this and an empty line at the top of {config_file(os.environ)}:"
-    )
+    say("For completion and checks in an editor, write this and an empty line at the top of each profiles file:")
     print(_line(path))
     return 0
 
