@@ -83,7 +83,7 @@ def greeting(url: str, sandbox: Sandbox) -> str:
         f"log in as another: {url}/logout in the browser, then pmcred login sandbox-login again",
         "kill a token now:   curl --json '{\"all\": true}' " + f"{url}/_sandbox/revoke",
         f"see what was asked: curl {url}/_sandbox/log",
-        'lose an answer:      curl --json \'{"faults": ["lose-answer:1"]}\' ' + f"{url}/_sandbox/faults",
+        'lose an answer:     curl --json \'{"faults": ["lose-answer:1"]}\' ' + f"{url}/_sandbox/faults",
         "Ctrl-C ends it; nothing is kept.",
     ]
     return "\n".join(lines)
