@@ -3,6 +3,7 @@
 import argparse
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -122,6 +123,12 @@ def _api(args: argparse.Namespace) -> int:
     return _status(call, outcome, output)
 
 
+def _with_path(before: Sequence[str], word: str) -> str:
+    # What was meant as the PATH gets its slash; after a lone NAME or a METHOD an example follows.
+    meant = before and word.upper() not in _METHODS
+    return " ".join([*before, shlex.quote(f"/{word}")] if meant else [*before, word, "/users"])
+
+
 def _words(args: argparse.Namespace) -> tuple[str, str, str]:
     """Tell NAME, METHOD and PATH apart. Of two words, the first is a METHOD if it is one in capitals, else a NAME."""
     *before, path = args.words
@@ -130,7 +137,7 @@ def _words(args: argparse.Namespace) -> tuple[str, str, str]:
     if not path.startswith(("/", "http://", "https://")):
         raise Problem(
             f"PATH comes last and begins with /, and {clean(path)} does not",
-            f"pmcred api {' '.join(map(clean, args.words))} /users",
+            f"pmcred api {clean(_with_path(before, path))}",
             exit_status=_USAGE,
         )
     method = before.pop() if before and (len(before) == 2 or before[0] in _METHODS) else ""
