@@ -141,14 +141,15 @@ def test_everything_behind_the_two_dashes_is_the_commands(user: User, fake: Fake
     assert ran.stdout == b"<--fd><-v><--><><a b><*><--help><\xff>"
 
 
-def test_a_token_that_is_replaced_meanwhile_is_not_handed_over(user: User) -> None:
+@pytest.mark.parametrize("due_in", [3600, 60], ids=["held beside", "promised at once"])
+def test_a_token_that_is_replaced_meanwhile_is_not_handed_over(user: User, due_in: int) -> None:
     """Somebody may log in while the command is being started: it gets the token that lives."""
     now = time.time()
 
     def answer(line: bytes) -> bytes:
         if line.startswith(b"get "):
             return answer_get(line) if b"for=" not in line else answer_get(line).replace(TOKEN.encode(), b"another")
-        mark, times = Secret(TOKEN).fingerprint(), f"renew_from={int(now + 3600)}\nrenew_by={int(now + 7200)}"
+        mark, times = Secret(TOKEN).fingerprint(), f"renew_from={int(now + due_in)}\nrenew_by={int(now + 7200)}"
         return f"ok 1\nprofile=prod\nrule=refresh-disruptively\nfingerprint={mark}\n{times}\n\n".encode()
 
     with FakeDaemon(user.socket, answer):

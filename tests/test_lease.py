@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import select
 import signal
 import subprocess
@@ -214,11 +215,11 @@ def the_one_beside(mark: str) -> Path:
     return process
 
 
-def started(daemon: Daemon) -> "subprocess.Popen[str]":
-    """Run a command that says when it runs, and ends when its stdin does."""
+def started(daemon: Daemon, **more: str) -> "subprocess.Popen[str]":
+    """Run a command that says when it runs, and ends when its stdin does; `more` are environment variables."""
     process = subprocess.Popen(
         [PMCRED, "exec", "prod", "--", "sh", "-c", "echo runs; exec cat"],
-        env=daemon.user.environ,
+        env=daemon.user.environ | more,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -257,7 +258,7 @@ def test_a_token_is_held_while_the_command_runs(daemon: Daemon, how: str) -> Non
 
 def test_the_process_beside_shares_nothing_with_the_command(daemon: Daemon) -> None:
     """Neither its session, nor a descriptor (a pipe would never end), nor is it its child; and it has no token."""
-    with started(daemon) as command:
+    with started(daemon, PROCESSMAKER_TOKEN="of an outer command") as command:
         holder = the_one_beside(status(daemon)["fingerprint"])
         stat = (holder / "stat").read_text().rpartition(")")[2].split()
         parent, session = int(stat[1]), int(stat[3])
@@ -273,6 +274,20 @@ def test_the_process_beside_shares_nothing_with_the_command(daemon: Daemon) -> N
             }
             environ = dict(line.partition("=")[::2] for line in (holder / "environ").read_text().split("\0"))
             assert not {name for name in environ if name.startswith("PROCESSMAKER")}
+        command.communicate()
+
+
+def test_the_process_beside_leaves_no_core(daemon: Daemon) -> None:
+    """It is handed the token now and then, and keeps itself to itself as the daemon does."""
+    with started(daemon) as command:
+        holder = the_one_beside(status(daemon)["fingerprint"])
+        deadline, ticking = time.monotonic() + 60, threading.Event()
+        while not (
+            "Umask:\t0077\n" in (holder / "status").read_text()
+            and re.search(r"Max core file size +0 +0 ", (holder / "limits").read_text())
+        ):
+            assert time.monotonic() < deadline
+            ticking.wait(0.02)
         command.communicate()
 
 
