@@ -51,7 +51,8 @@ class AccessToken:
         """Give the name by which `pmcred log` and `pmcred status` tell of it: 16 hexadecimal digits of its SHA-256."""
         import hashlib  # here: OpenSSL takes milliseconds to load, and most only want the token
 
-        return hashlib.sha256(self.access_token.encode()).hexdigest()[:16]
+        # Whatever a program hands back can be named: an error about its characters would carry the token along.
+        return hashlib.sha256(self.access_token.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def get_request(

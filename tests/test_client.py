@@ -483,9 +483,10 @@ def test_a_token_from_elsewhere_is_rejected_by_itself(path: Path, monkeypatch: p
         reject_token("refused")
     with FakeDaemon(path, lambda _: b"ok\naccess_token=fresh\n\n") as daemon:
         reject_token("refused", "dev")
+        assert reject_token("half of it \ud800", "dev").access_token == "fresh"
         monkeypatch.setenv("PMCRED_PROFILE", "staging")
         assert reject_token("refused").profile == "staging"
-    assert [line.split()[1] for line in daemon.requests] == [b"dev", b"staging"]
+    assert [line.split()[1] for line in daemon.requests] == [b"dev", b"dev", b"staging"]
 
 
 def test_a_token_says_how_it_is_sent_and_by_which_name_the_log_knows_it(path: Path) -> None:
