@@ -218,7 +218,7 @@ def test_a_line_is_there_when_it_happens(user: User) -> None:
         assert json.loads(following.stdout.readline())["profile"] == "prod"
         following.send_signal(signal.SIGINT)
         _, err = following.communicate(timeout=60)
-    assert (following.returncode, err.strip()) == (130, "")
+    assert (following.returncode, err.strip()) == (-signal.SIGINT, "")
 
 
 def test_without_a_daemon_or_with_an_old_one_it_says_so(user: User, capfd: pytest.CaptureFixture[str]) -> None:

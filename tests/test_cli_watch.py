@@ -128,6 +128,17 @@ def test_a_terminal_gets_time_colour_and_words(user: User) -> None:
 
 
 @pytest.mark.usefixtures("busy")
+def test_ctrl_c_ends_a_loop_around_it(user: User) -> None:
+    """A shell goes on with its loop unless the command dies of the signal."""
+    loop = f"for i in 1 2; do {PMCRED} watch; echo went-on; done"
+    with PseudoTerminal(["/bin/bash", "-c", loop], user.environ) as terminal:
+        terminal.expect("prod")
+        terminal.type("\x03", enter=False)
+        assert terminal.end() == 130
+    assert "went-on" not in terminal.screen
+
+
+@pytest.mark.usefixtures("busy")
 def test_a_line_is_there_when_it_happens(user: User) -> None:
     """Nothing waits in a buffer for the next event; a signal ends it without a traceback."""
     command = [PMCRED, "watch"]
@@ -138,7 +149,7 @@ def test_a_line_is_there_when_it_happens(user: User) -> None:
         assert watching.stdout.readline().split("\t")[1] == "prod"
         watching.send_signal(signal.SIGINT)
         _, err = watching.communicate(timeout=60)
-    assert (watching.returncode, err.strip()) == (130, "")
+    assert (watching.returncode, err.strip()) == (-signal.SIGINT, "")
 
 
 @pytest.mark.usefixtures("busy")

@@ -6,6 +6,7 @@ A verb's module is imported only when that verb is asked for: programs run `pmcr
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -55,6 +56,15 @@ _GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 
 _INTERRUPTED = 130  # 128 + SIGINT, as shells count
 _NOBODY_READS = 141  # 128 + SIGPIPE
+
+
+def script() -> NoReturn:
+    """Be the command. After Ctrl-C, when all is cleared up, it dies of that, or a shell's loop would go on."""
+    status = main()
+    if status == _INTERRUPTED:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

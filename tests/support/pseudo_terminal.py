@@ -70,11 +70,12 @@ class PseudoTerminal:
         self.type(text)
 
     def end(self) -> int:
-        """Wait for the command to end, and give its exit status."""
+        """Wait for the command to end, and give its exit status as a shell would: 130 for one that died of Ctrl-C."""
         deadline = time.monotonic() + _PATIENCE
         while self._read(deadline):
             pass
-        return self._process.wait(_PATIENCE)
+        status = self._process.wait(_PATIENCE)
+        return status if status >= 0 else 128 - status
 
     def _sleeps(self) -> bool:
         status = Path(f"/proc/{self._process.pid}/stat").read_text()
