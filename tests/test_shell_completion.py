@@ -180,6 +180,21 @@ def test_bash_completes_in_every_mood(desk: Desk, mood: str) -> None:
             terminal.expect("was 5")
 
 
+def test_fish_offers_nothing_that_it_made_up_itself(tmp_path: Path) -> None:
+    """It reads manual pages at leisure, and offers each of their options at each verb."""
+    if FISH.missing:
+        pytest.skip(f"needs {' and '.join(FISH.missing)}")
+    made_up = tmp_path / "home" / ".local" / "share" / "fish" / "generated_completions" / "pmcred.fish"
+    made_up.parent.mkdir(parents=True)
+    made_up.write_text("complete -c pmcred -l foreign\n")
+    place = tmp_path / "init"
+    place.write_text(shell_init.text("fish"))
+    script = f'source {place}; complete -C "pmcred get prod --fo"'
+    ran = subprocess.run([FISH.path, "-c", script], capture_output=True, text=True, check=False)
+    assert [line.split("\t")[0] for line in ran.stdout.splitlines()] == ["--for"]
+    assert ran.stderr == ""
+
+
 @pytest.mark.storm
 def test_zsh_completes_as_a_file_of_its_path(desk: Desk) -> None:
     """As a package installs it: found by compinit, without shell-init."""

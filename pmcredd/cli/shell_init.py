@@ -36,12 +36,23 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
     parser.set_defaults(run=_run)
 
 
+# fish makes completions of its own out of our manual page, with every option at every verb, and would put them beside
+# ours at the first Tab. Have it load them now, and forget them; it loads none for what is no command and no function.
+_FORGET = """\
+complete -C "pmcred -" >/dev/null
+complete -e -c pmcred
+"""
+
+
 def text(shell: str) -> str:
     """Give what the shell is to evaluate; it names no path of this installation, and asks nothing of the daemon."""
     folder = resources.files("pmcredd") / "shell"
     parts = [folder / "completions" / COMPLETIONS[shell], folder / f"get.{shell}"]
-    found = "\n".join(part.read_text(encoding="utf-8") for part in parts)
-    return {"bash": _for_bash, "zsh": _for_zsh}.get(shell, str)(found)
+    completions, function = (part.read_text(encoding="utf-8") for part in parts)
+    if shell == "fish":
+        return f"{function}\n{_FORGET}\n{completions}"
+    found = f"{completions}\n{function}"
+    return _for_bash(found) if shell == "bash" else _for_zsh(found)
 
 
 def names() -> list[str]:
