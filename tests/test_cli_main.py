@@ -236,16 +236,36 @@ def test_reload_says_what_changed(user: User, capsys: pytest.CaptureFixture[str]
 
 def test_stop_and_login_say_how_it_went(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """And a login that cannot know the token's end says nothing about it."""
-    answers = [b"ok\nprofile=prod\nexpires_at=9999999999\n\n", b"ok\nprofile=prod\n\n", b"ok\n\n"]
-    with FakeDaemon(user.socket, lambda _: answers.pop(0)) as daemon:
+    answers = {b"login prod timeout=120": b"profile=prod\nexpires_at=9999999999\n", b"login prod": b"profile=prod\n"}
+    with FakeDaemon(user.socket, lambda line: b"ok\n" + answers.get(line, b"") + b"\n") as daemon:
         assert main(["login", "prod", "--timeout", "2m"]) == 0
         assert main(["login", "prod"]) == 0
         assert main(["stop"]) == 0
-    assert daemon.requests == [b"login prod timeout=120", b"login prod", b"stop"]
+    assert [line for line in daemon.requests if not line.startswith(b"status")] == [*answers, b"stop"]
     first, second, third = capsys.readouterr().err.splitlines()
     assert re.fullmatch(r"prod has a token, until 2286-11-20 \d\d:46 \(in \d+ years\)\.", first)
     assert second == "prod has a token."
     assert third == "The daemon ends."
+
+
+def test_login_and_stop_tell_of_a_token_that_is_nowhere_but_in_memory(
+    user: User, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The disk is full, say: after a login in the browser nobody else has what is lost then."""
+    answers = {b"status": b"profile=dev\n\nprofile=prod\nunsaved=the%20disk%20is%20full\n"}
+    answers |= {b"status prod": b"profile=prod\nunsaved=the%20disk%20is%20full\n", b"login prod": b"profile=prod\n"}
+
+    def answer(line: bytes) -> bytes:
+        return (b"ok 2\n" if line == b"status" else b"ok\n") + answers.get(line, b"") + b"\n"
+
+    with FakeDaemon(user.socket, answer):
+        assert main(["login", "prod"]) == 0
+        told = capsys.readouterr().err
+        assert main(["stop"]) == 0
+    for text in (told, capsys.readouterr().err):
+        assert "the token of prod is in memory alone" in text
+        assert "the disk is full" in text
+        assert "dev" not in text
 
 
 @pytest.mark.usefixtures("daemon")

@@ -85,6 +85,7 @@ def _login(args: argparse.Namespace) -> int:
     if "profile" not in first:
         raise Problem("the daemon has left before the login was done", "pmcred status", exit_status=69)
     say(_done(first))
+    ask.warn_of_unsaved(args, first["profile"])
     return 0
 
 

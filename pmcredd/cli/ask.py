@@ -68,6 +68,14 @@ def ask(
         return client.call(wire.Request(verb, target, arguments or {}), timeout=timeout, socket_path=_socket(args))
 
 
+def warn_of_unsaved(args: argparse.Namespace, name: str | None = None) -> None:
+    """Say which tokens are in the daemon's memory alone, of one profile or all: they end with it. Raises Problem."""
+    for block in ask(args, "status", name):
+        if why := block.get("unsaved"):
+            profile = clean(block.get("profile", ""))
+            say(f"  warning: the token of {profile} is in memory alone, and is lost when the daemon ends: {clean(why)}")
+
+
 def stream(
     args: argparse.Namespace,
     verb: str,

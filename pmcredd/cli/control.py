@@ -34,6 +34,7 @@ def _reload(args: argparse.Namespace) -> int:
 
 
 def _stop(args: argparse.Namespace) -> int:
+    ask.warn_of_unsaved(args)
     ask.ask(args, "stop")
     say("The daemon ends.")
     return 0
