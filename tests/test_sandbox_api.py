@@ -65,6 +65,19 @@ class TestGuard:
         assert answer.headers["x-tenant-id"] == "none"
         assert "www-authenticate" not in answer.headers
 
+    @pytest.mark.parametrize(
+        ("query", "ids", "page"),
+        [("", [1, 2], (10, 1, 1)), ("per_page=1", [1], (1, 1, 2)), ("per_page=1&page=2", [2], (1, 2, 2))],
+    )
+    async def test_a_list_comes_in_pages(self, query: str, ids: list[int], page: tuple[int, int, int]) -> None:
+        """Ten a page unless asked otherwise."""
+        state = box()
+        answer = (await ask(state, f"users?{query}", token_of(state))).json()
+        meta = answer["meta"]
+        assert [each["id"] for each in answer["data"]] == ids
+        assert (meta["per_page"], meta["current_page"], meta["total_pages"]) == page
+        assert (meta["total"], meta["count"]) == (2, len(ids))
+
     async def test_the_scheme_is_spelled_bearer(self) -> None:
         """In lower case it is no bearer at all."""
         state = box()

@@ -22,7 +22,7 @@ def _answer(world: World, speaks: Dialect, request: Inbound, path: str) -> Reply
         return _unauthenticated(request)
     match path.strip("/").split("/"):
         case ["users"]:
-            return _users(world, me) if _reads(request) else _wrong_method(request, "GET, HEAD")
+            return _users(world, request, me) if _reads(request) else _wrong_method(request, "GET, HEAD")
         case ["users", user_id, *rest]:
             user = world.users.get(_number(user_id))
             if user is None:
@@ -39,7 +39,7 @@ def _of_user(world: World, speaks: Dialect, request: Inbound, me: User, user: Us
         case [], "GET" | "HEAD":
             return json_reply(200, _profile(user))
         case ["tokens"], "GET" | "HEAD":
-            return _tokens(world, user)
+            return _tokens(world, request, user)
         case ["tokens"], "POST":
             return _new_token(world, request, user)
         case ["tokens", token_id], "GET" | "HEAD":
@@ -97,26 +97,35 @@ def _wrong_method(request: Inbound, allowed: str) -> Reply:
     return json_reply(405, {"message": f"{text}Supported methods: {allowed}."}, (("allow", allowed),))
 
 
-def _users(world: World, me: User) -> Reply:
+def _users(world: World, request: Inbound, me: User) -> Reply:
     if not me.administrator:
         return json_reply(403, {"message": "This action is unauthorized."})
-    return _page([_profile(user) for user in world.users.values()])
+    return _page(request, [_profile(user) for user in world.users.values()])
 
 
-def _tokens(world: World, user: User) -> Reply:
+def _tokens(world: World, request: Inbound, user: User) -> Reply:
     clients = world.clients
     return _page(
+        request,
         [
             _token_row(row)
             for row in world.tokens_of(user.id)
             if not row.revoked and row.client_id in clients and clients[row.client_id].personal_access
-        ]
+        ],
     )
 
 
-def _page(rows: list[dict[str, object]]) -> Reply:
-    meta = {"total": len(rows), "count": len(rows), "per_page": 10, "current_page": 1, "total_pages": 1}
-    return json_reply(200, {"data": rows, "meta": meta})
+def _page(request: Inbound, rows: list[dict[str, object]]) -> Reply:
+    asked = request.query_fields()
+    size, number = _count(asked.get("per_page"), 10), _count(asked.get("page"), 1)
+    shown = rows[(number - 1) * size : number * size]
+    pages = max(1, -(-len(rows) // size))
+    meta = {"total": len(rows), "count": len(shown), "per_page": size, "current_page": number, "total_pages": pages}
+    return json_reply(200, {"data": shown, "meta": meta})
+
+
+def _count(text: object, default: int) -> int:
+    return int(text) if isinstance(text, str) and text.isdecimal() and 0 < int(text) <= 1000 else default
 
 
 def _new_token(world: World, request: Inbound, user: User) -> Reply:
