@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.fake_daemon import FakeDaemon
 from support.pseudo_terminal import PseudoTerminal
-from support.user import PMCRED, User
+from support.user import PMCRED, User, user_here
 
 from pmcredd import wire
 from pmcredd.cli import log, main
@@ -51,10 +51,7 @@ REFUSED = {
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     """A user, and this process in that user's place, in Greenwich."""
-    user = User(tmp_path / "user")
-    user.home.mkdir()
-    for name, value in user.environ.items():
-        monkeypatch.setenv(name, value)
+    user = user_here(tmp_path, monkeypatch)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     return user

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_daemon import TOKEN, FakeDaemon
-from support.user import PMCRED, User
+from support.user import PMCRED, User, user_here
 
 from pmcredd.cli import main
 
@@ -20,11 +20,7 @@ VERBS = ["get", "header", "reject", "status", "watch", "login", "init", "profile
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     """A user, and this process in that user's place."""
-    user = User(tmp_path / "user")
-    user.home.mkdir()
-    for name, value in user.environ.items():
-        monkeypatch.setenv(name, value)
-    return user
+    return user_here(tmp_path, monkeypatch)
 
 
 @pytest.fixture

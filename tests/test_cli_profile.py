@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.fake_daemon import FakeDaemon
 from support.pseudo_terminal import PseudoTerminal
-from support.user import PMCRED, User
+from support.user import PMCRED, User, user_here
 
 from pmcredd.cli import files, main
 from pmcredd.cli.problem import Problem
@@ -62,11 +62,7 @@ RELOADED = b"ok\nadded=1\nchanged=0\nremoved=0\nunchanged=0\n\n"
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     """A user without files and daemon, and this process in that user's place."""
-    user = User(tmp_path / "user")
-    user.home.mkdir()
-    for name, value in user.environ.items():
-        monkeypatch.setenv(name, value)
-    return user
+    return user_here(tmp_path, monkeypatch)
 
 
 def put(path: Path, text: str, mode: int = 0o600) -> Path:

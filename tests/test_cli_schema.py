@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.doc_pages import blocks
-from support.user import User
+from support.user import User, user_here
 
 from pmcredd import config_files
 from pmcredd.cli import main
@@ -29,11 +29,7 @@ ADD = ("profile", "add", "ci", "--url", "https://acme.processmaker.net", "--gran
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     """A user without files and daemon, and this process in that user's place."""
-    user = User(tmp_path / "user")
-    user.home.mkdir()
-    for name, value in user.environ.items():
-        monkeypatch.setenv(name, value)
-    return user
+    return user_here(tmp_path, monkeypatch)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.fake_daemon import FakeDaemon
-from support.user import User
+from support.user import User, user_here
 
 import pmcredd
 from pmcredd import wire
@@ -55,10 +55,7 @@ UNSURE = {
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     """A user, and this process in that user's place, at a fixed time."""
-    user = User(tmp_path / "user")
-    user.home.mkdir()
-    for name, value in user.environ.items():
-        monkeypatch.setenv(name, value)
+    user = user_here(tmp_path, monkeypatch)
     monkeypatch.setattr("pmcredd.cli.see.time.time", lambda: float(NOW))
     return user
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.fake_daemon import FakeDaemon
 from support.pseudo_terminal import PseudoTerminal
-from support.user import PMCRED, User
+from support.user import PMCRED, User, user_here
 
 from pmcredd import wire
 from pmcredd.cli import main, watch
@@ -40,10 +40,7 @@ GONE = {"event": "removed", "profile": "old"}
 @pytest.fixture
 def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     """A user, and this process in that user's place, at a fixed time."""
-    user = User(tmp_path / "user")
-    user.home.mkdir()
-    for name, value in user.environ.items():
-        monkeypatch.setenv(name, value)
+    user = user_here(tmp_path, monkeypatch)
     monkeypatch.setattr("pmcredd.cli.watch.time.time", lambda: float(NOW))
     return user
 

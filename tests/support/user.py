@@ -6,6 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 PMCRED = str(Path(sys.executable).with_name("pmcred-cli"))
 
 
@@ -52,3 +54,12 @@ class User:
             check=False,
             timeout=60,
         )
+
+
+def user_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
+    """Give a user without files and daemon, and put this process in that user's place."""
+    user = User(tmp_path / "user")
+    user.home.mkdir()
+    for name, value in user.environ.items():
+        monkeypatch.setenv(name, value)
+    return user
