@@ -11,6 +11,7 @@ import trio
 from pmcredd import client, wire
 from pmcredd.client import PmcredError
 from pmcredd.network_errors import NotSent, Unknown
+from pmcredd.processmaker import foreign_scheme
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
 
@@ -135,9 +136,7 @@ async def _send(call: "Call", token: Secret, receiver: "Receiver", tell: Callabl
 
 async def _replace(call: "Call", head: "Head", token: Secret, tokens: Tokens) -> Secret | Refused:
     """Get another token for a refused one, where that can help."""
-    scheme = head.get("www-authenticate").partition(" ")[0]
-    if scheme and scheme.lower() != "bearer":
-        # ProcessMaker never sends this header: to renew a good token would help nobody.
+    if scheme := foreign_scheme(head.get("www-authenticate")):
         return Refused(
             f"something in front of ProcessMaker asks for {scheme} authentication, so the token was not reported",
             "have the front end let the API through",

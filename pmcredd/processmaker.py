@@ -157,6 +157,17 @@ def origin(profile: Profile) -> str:
     return f"{parts.scheme}://[{host}]:{port}" if ":" in host else f"{parts.scheme}://{host}:{port}"
 
 
+def foreign_scheme(challenge: str | None) -> str:
+    """Give the scheme that a 401 asks for where it is not about our token, "" where it is.
+
+    `challenge` is its WWW-Authenticate header (RFC 9110 section 11.6.1), which ProcessMaker never sends. Where it asks
+    for another scheme first, something in front of ProcessMaker wants to know who comes, and to renew a good token
+    would help nobody.
+    """
+    scheme = (challenge or "").replace(",", " ").strip().partition(" ")[0]
+    return "" if scheme.lower() == "bearer" else scheme
+
+
 def _join(profile: Profile, path: str) -> str:
     # The host stays as the profile has it: ProcessMaker picks the tenant by it.
     if "{workspace}" in path:

@@ -4,7 +4,8 @@ import pytest
 
 from pmcredd.asking import AccessToken
 from pmcredd.auth import ForeignUrl
-from pmcredd.auth.rules import authorization, belongs, blames_token
+from pmcredd.auth.rules import authorization, belongs
+from pmcredd.auth.tokens import is_refusal
 
 
 def token(url: str = "https://pm.example/acme") -> AccessToken:
@@ -111,4 +112,4 @@ def test_a_token_of_no_known_place_goes_nowhere() -> None:
 )
 def test_which_answer_blames_the_token(status: int, challenge: str | None, blamed: bool) -> None:
     """A 401 of ProcessMaker, which sends no WWW-Authenticate, or of a front end that wants a bearer."""
-    assert blames_token(status, challenge) is blamed
+    assert is_refusal(token("https://pm.example"), status, challenge) is blamed

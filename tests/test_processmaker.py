@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from pmcredd import processmaker
-from pmcredd.processmaker import Renewal
+from pmcredd.processmaker import Renewal, foreign_scheme
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
 
@@ -123,3 +123,19 @@ def test_where_a_token_is_asked_about_and_revoked() -> None:
     assert found is not None
     assert found[0].endswith("/oauth2/0123%2Fabc")
     assert "0123" not in found[1]
+
+
+@pytest.mark.parametrize(
+    ("challenge", "scheme"),
+    [
+        (None, ""),
+        ("", ""),
+        ('bearer realm="api"', ""),
+        ('Bearer, Basic realm="gate"', ""),
+        ('Basic realm="gate"', "Basic"),
+        ("Negotiate", "Negotiate"),
+    ],
+)
+def test_whether_a_401_is_about_our_token(challenge: str | None, scheme: str) -> None:
+    """It is, unless what stands in front of ProcessMaker asks for something else."""
+    assert foreign_scheme(challenge) == scheme

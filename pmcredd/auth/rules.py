@@ -1,10 +1,8 @@
-"""Where a token may be sent, and which 401 is about it: one rule for every HTTP library. No I/O."""
+"""Where a token may be sent: one rule for every HTTP library. No I/O."""
 
 from pmcredd.asking import AccessToken, PmcredError
 from pmcredd.urls import AUTHORITY, BadUrl, match_url, parse_url
 from pmcredd.wire import Code
-
-UNAUTHORIZED = 401
 
 
 class ForeignUrl(PmcredError):
@@ -33,20 +31,6 @@ def belongs(token: AccessToken, url: str, host: str | None = None) -> bool:
     header of its own would have the server pick another tenant.
     """
     return bool(match_url([token], url)) and (host is None or _same_origin(url, host))
-
-
-def blames_token(status: int, challenge: str | None) -> bool:
-    """Tell whether an answer says that the token is refused; `challenge` is its WWW-Authenticate header.
-
-    ProcessMaker never sends that header. Where it asks for another scheme, something in front of ProcessMaker wants
-    to know who comes, and to renew a good token would help nobody.
-    """
-    return status == UNAUTHORIZED and scheme_of(challenge).lower() in {"", "bearer"}
-
-
-def scheme_of(challenge: str | None) -> str:
-    """Give the scheme that a WWW-Authenticate header asks for first (RFC 9110 section 11.6.1), "" where none does."""
-    return (challenge or "").replace(",", " ").strip().partition(" ")[0]
 
 
 def _same_origin(url: str, host: str) -> bool:

@@ -6,11 +6,13 @@ from pathlib import Path
 
 from pmcredd import client
 from pmcredd.asking import AccessToken, PmcredError
-from pmcredd.auth.rules import UNAUTHORIZED, blames_token, scheme_of
+from pmcredd.processmaker import foreign_scheme
 from pmcredd.wire import Code
 
 # A 401 that a program gets to see is always explained here; without any set-up, Python writes that to stderr.
 _log = logging.getLogger("pmcredd.auth")
+
+_UNAUTHORIZED = 401
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +84,11 @@ class MadeOfTokens:
 
 
 def is_refusal(token: AccessToken, status: int, challenge: str | None) -> bool:
-    """Tell whether an answer says that this token is refused, and explain a 401 that does not; as `blames_token`."""
-    if not blames_token(status, challenge):
-        if status == UNAUTHORIZED:
-            asked = scheme_of(challenge)[:40]
-            _explain(token, f"something in front of ProcessMaker asks for {asked!r}: the token was not reported")
+    """Tell whether an answer, with this WWW-Authenticate, says that the token is refused; explain any other 401."""
+    if status != _UNAUTHORIZED:
+        return False
+    if asked := foreign_scheme(challenge)[:40]:
+        _explain(token, f"something in front of ProcessMaker asks for {asked!r}: the token was not reported")
         return False
     return True
 
