@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.command_lines import ASKED, LEFT
 from support.daemon import running, user_at, write_profiles
 from support.fake_daemon import TOKEN, FakeDaemon
 from support.pseudo_terminal import PseudoTerminal
@@ -61,70 +62,16 @@ def left(ran: "subprocess.CompletedProcess[str]", *argv: str) -> bool:
     return (ran.returncode, ran.stdout, ran.stderr) == (7, "", f"cli {len(argv)}:{':'.join(argv)}\n")
 
 
-HOT = [
-    (["get", "prod"], b"get prod"),
-    (["header", "prod"], b"get prod"),
-    (["get", "prod", "--for", "30m"], b"get prod for=30m"),
-    (["get", "prod", "--for=8h"], b"get prod for=8h"),
-    (["header", "prod", "--for=1.5h"], b"get prod for=1.5h"),
-    (["header", "prod", "--for", "2d"], b"get prod for=2d"),
-    (["get", "9.a_b-C"], b"get 9.a_b-C"),
-    (["get"], b"get from_env"),
-    (["header"], b"get from_env"),
-    (["get", "prod", "--for", "x"], b"get prod for=x"),
-]
-
-
 def test_the_shell_asks_what_the_command_asks(desk: Desk, shell: Shell) -> None:
     """A token and a header, with NAME, --for and $PMCRED_PROFILE, and no interpreter has run."""
     with FakeDaemon(desk.socket) as daemon:
-        expected = [desk.command(*argv, PMCRED_PROFILE="from_env") for argv, _ in HOT]
+        expected = [desk.command(*argv, PMCRED_PROFILE="from_env") for argv, _ in ASKED]
         desk.take_python()
-        ran = [desk.ask(shell, *argv, PMCRED_PROFILE="from_env") for argv, _ in HOT]
+        ran = [desk.ask(shell, *argv, PMCRED_PROFILE="from_env") for argv, _ in ASKED]
     assert [(r.returncode, r.stdout, r.stderr) for r in ran] == [(r.returncode, r.stdout, r.stderr) for r in expected]
-    assert daemon.requests == [request for _, request in HOT] * 2
+    assert daemon.requests == [request for _, request in ASKED] * 2
     assert ran[0].stdout == f"{TOKEN}\n"
     assert ran[1].stdout == f"Authorization: Bearer {TOKEN}\n"
-
-
-LEFT = [
-    [],
-    [""],
-    ["status"],
-    ["-v"],
-    ["GET", "prod"],
-    ["get"],
-    ["get", ""],
-    ["get", "-h"],
-    ["get", "--json", "prod"],
-    ["get", "--for", "1h", "prod"],
-    ["get", "--for=1h"],
-    ["get", "prod", "test"],
-    ["get", "prod", ""],
-    ["get", "prod", "--for"],
-    ["get", "prod", "--for", ""],
-    ["get", "prod", "--for="],
-    ["get", "prod", "--for", "1 h"],
-    ["get", "prod", "--for", "1:h"],
-    ["get", "prod", "--for=1h\nstop"],
-    ["get", "prod", "--for=1h\n"],
-    ["get", "prod", "--for", "1h", "--json"],
-    ["get", "prod", "--form=1h"],
-    ["get", "prod", "1h"],
-    ["get", "a b"],
-    ["get", "a\nstop"],
-    ["get", "a\n"],
-    ["get", "\na"],
-    ["get", "a:b"],
-    ["get", ".a"],
-    ["get", "é"],
-    ["get", "a*"],
-    ["get", "$(id)"],
-    ["get", "a'b\"c\\"],
-    ["get", "https://pm.example"],
-    ["getprod"],
-    ["1:get:", "x"],
-]
 
 
 def test_everything_else_is_the_commands(desk: Desk, shell: Shell) -> None:

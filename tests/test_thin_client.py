@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from support.command_lines import ASKED, LEFT
 from support.fake_daemon import TOKEN, FakeDaemon
 
 TREE = Path(__file__).resolve().parents[1]
@@ -92,19 +93,7 @@ def test_get_and_header_work_with_every_python(tmp_path: Path, version: str) -> 
     assert daemon.requests == [b"get prod", b"get prod"]
 
 
-@pytest.mark.parametrize(
-    ("argv", "request_"),
-    [
-        (["get", "prod", "--for", "30m"], b"get prod for=30m"),
-        (["get", "prod", "--for=8h"], b"get prod for=8h"),
-        (["header", "prod", "--for=1.5h"], b"get prod for=1.5h"),
-        (["header", "prod", "--for", "2d"], b"get prod for=2d"),
-        (["get", "9.a_b-C"], b"get 9.a_b-C"),
-        (["get"], b"get from_env"),
-        (["header"], b"get from_env"),
-        (["get", "prod", "--for", "x"], b"get prod for=x"),  # the daemon knows what a time is
-    ],
-)
+@pytest.mark.parametrize(("argv", "request_"), ASKED)
 def test_what_is_asked_is_what_was_typed(place: Place, argv: list[str], request_: bytes) -> None:
     """Name, time and $PMCRED_PROFILE arrive as they are."""
     with FakeDaemon(place.socket) as daemon:
@@ -113,39 +102,7 @@ def test_what_is_asked_is_what_was_typed(place: Place, argv: list[str], request_
     assert daemon.requests == [request_]
 
 
-@pytest.mark.parametrize(
-    "argv",
-    [
-        [],
-        [""],
-        ["status"],
-        ["-v"],
-        ["get"],
-        ["get", ""],
-        ["get", "-h"],
-        ["get", "--json", "prod"],
-        ["get", "--for", "1h", "prod"],
-        ["get", "--for=1h"],
-        ["get", "prod", "test"],
-        ["get", "prod", "--for"],
-        ["get", "prod", "--for", ""],
-        ["get", "prod", "--for="],
-        ["get", "prod", "--for", "1 h"],
-        ["get", "prod", "--for", "1:h"],
-        ["get", "prod", "--for=1h\nstop"],
-        ["get", "prod", "--for", "1h", "--json"],
-        ["get", "prod", "--form=1h"],
-        ["get", "a b"],
-        ["get", "a\nstop"],
-        ["get", "a:b"],
-        ["get", ".a"],
-        ["get", "é"],
-        ["get", "a*"],
-        ["get", "https://pm.example"],
-        ["getprod"],
-        ["1:get:", "x"],
-    ],
-)
+@pytest.mark.parametrize("argv", LEFT)
 def test_everything_else_is_left_to_the_cli(place: Place, argv: list[str]) -> None:
     """With the same arguments, empty ones and strange ones too, and without a word to the daemon."""
     with FakeDaemon(place.socket) as daemon:
