@@ -10,41 +10,13 @@ from pathlib import Path
 import pytest
 from support import man
 from support.daemon import running, user_at, write_profiles
-from support.doc_pages import TREE, Block, blocks, inline, pages
+from support.doc_pages import TREE, blocks, inline, pages
 from support.reader import Reader, needs_programs
 from support.sandbox import SandboxProcess, sandbox_process
+from support.typed import NOT_TYPED, READ_BY, name_of, read, sections
 from support.user import PMCRED, User
 
 from pmcredd.sandbox.instances import CODE, PASSWORD
-
-# A page, the beginning of a command there, why it is not typed here, and the test that does what the page tells.
-NOT_HERE = (
-    ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[sandbox]'", "a clone", "test_docs_tutorial"),
-    ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[test]'", "the check itself", "../.ci/run"),
-    ("README.md", ". .venv/bin/activate", "a clone and systemd", "test_docs_tutorial"),
-    ("README.md", "pmcred logout --all", "systemd", "test_systemd_manager"),
-    ("docs/api.md", "pmcred api prod GET '/requests", "the look-alike has users alone", "test_cli_api"),
-    ("docs/api.md", "pmcred api prod POST", "the look-alike has users alone", "test_cli_api"),
-    ("docs/api.md", "pmcred api prod PUT", "the look-alike has users alone", "test_cli_api"),
-    ("docs/api.md", "pmcred api prod GET /files", "the look-alike has users alone", "test_cli_api"),
-    ("docs/audit.md", "pmcred log", "it tells of a day", "test_e2e_audit"),
-    ("docs/commands.md", "token=$(pmcred reject", "a token that lives is not replaced", "test_cli_reject"),
-    ("docs/doctor.md", "pmcred doctor", "it tells of a service and a server that are ill", "test_doctor"),
-    ("docs/examples/README.md", "", "programs of their own", "test_examples"),
-    ("docs/exec.md", "pmcred exec", "the reader's own programs", "test_cli_exec"),
-    ("docs/exec.md", "direnv", "direnv", "test_cli_env"),
-    ("docs/exec.md", "(token=", "it is typed in a command of exec", "test_cli_exec"),
-    ("docs/git.md", "", "git of two ages, and a server with repositories", "test_e2e_git"),
-    ("docs/profiles.md", "keyring", "a keyring", "test_keyring_source"),
-    ("docs/profiles.md", "read -rs p", "a keyring", "test_keyring_source"),
-    ("docs/protocol.md", "nc -U $XDG_RUNTIME_DIR", "what is typed into nc stands between what it shows", "test_server"),
-    ("docs/python.md", "", "packages to install", "test_auth"),
-    ("docs/recipes.md", "", "machines of their own", "test_recipes"),
-    ("docs/sandbox.md", "pip install", "a clone", "test_docs_tutorial"),
-    ("docs/sandbox.md", "pmcred sandbox --fault", "it stays", "test_sandbox_command"),
-    ("docs/systemd.md", "", "systemd", "test_systemd_manager"),
-    ("docs/tutorial.md", "", "three terminals and a clone", "test_docs_tutorial"),
-)
 
 # A reader has used prod before; the name of its user comes a little later than its first token.
 PRELUDE = 'token=$(pmcred get prod); until pmcred status --json | grep -q "demo"; do :; done'
@@ -105,23 +77,10 @@ def world(tmp_path: Path, short_path: Path) -> Iterator[World]:
             yield World(user, sandbox, tmp_path)
 
 
-def name_of(page: Path) -> str:
-    """Give a page's path in the repository."""
-    return str(page.relative_to(TREE))
+def of_its_own(page: Path) -> bool:
+    """Tell whether a page has a test of its own, or nothing that could be typed."""
+    return name_of(page) in READ_BY or not sections(page)
 
-
-def typed(page: Path) -> list[Block]:
-    """Give the blocks that a reader types, without the commands that another test has."""
-    elsewhere = [command for where, command, _, _ in NOT_HERE if where == name_of(page)]
-    found = []
-    for block in blocks(page):
-        steps = [step for step in block.steps if not any(step.command.startswith(each) for each in elsewhere)]
-        if steps:
-            found.append(block.only(steps))
-    return found
-
-
-TYPED = [page for page in pages() if typed(page)]
 
 _CALL = re.compile(r"(?:^|[(|&;])\s*pmcred (?P<words>[a-z][\w-]*(?: [a-z][\w-]*)?)(?P<rest>[^|;&)`#\n]*)", re.MULTILINE)
 _OPTION = re.compile(r"(?<!\S)(--[a-z][\w-]*|-[a-zA-Z])(?![\w-])")
@@ -146,18 +105,26 @@ def test_no_page_names_a_verb_or_an_option_that_there_is_not(page: Path) -> None
 
 @needs_programs
 @pytest.mark.storm
-@pytest.mark.parametrize("page", TYPED, ids=name_of)
+@pytest.mark.parametrize("page", [page for page in pages() if not of_its_own(page)], ids=name_of)
 def test_what_a_page_tells_to_type_shows_what_the_page_shows(page: Path, world: World) -> None:
     """Every command works as it stands there, one after the other; where the page shows what comes, that comes."""
     with world.reader() as reader:
         reader.here.finish(reader.here.start(PRELUDE))
-        for block in typed(page):
-            reader.follow(block)
+        read(reader, page)
 
 
-def test_what_is_not_typed_here_is_done_by_another_test() -> None:
+@pytest.mark.parametrize("page", READ_BY)
+def test_a_page_that_is_not_typed_here_is_typed_by_the_test_that_is_named(page: str) -> None:
+    """The page is there, the test is there, and it reads that page."""
+    test = Path(__file__).with_name(f"{READ_BY[page]}.py").read_text()
+    assert TREE / page in pages()
+    assert " read(" in test
+    assert Path(page).name in test
+
+
+def test_what_is_not_typed_is_done_by_another_test() -> None:
     """The list is of commands that stand in the pages, and of tests that there are."""
-    for where, command, reason, test in NOT_HERE:
+    for where, command, reason, test in NOT_TYPED:
         steps = [step.command for block in blocks(TREE / where) for step in block.steps]
         assert any(step.startswith(command) for step in steps), f"{where} has no {command}"
         there = TREE / "tests" / test

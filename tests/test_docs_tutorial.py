@@ -58,7 +58,7 @@ def test_every_command_of_the_tutorial_shows_what_the_page_shows(tmp_path: Path,
     }
     last = PAGE.read_text().partition(f"\n{THE_READERS_OWN}\n")[0].count("\n") + 1
     replace = {PORT: port, "/run/user/1000": str(user.home / "run"), "/home/me": str(user.home)}
-    with Reader(tmp_path / "terminals", place, environ, replace) as reader:
+    with Reader(tmp_path / "terminals", user.home, environ, replace, cwd=place) as reader:
         for block in blocks(PAGE):
             if block.line < last and (block.language == "console" or block.save_as):
                 reader.follow(block)

@@ -16,6 +16,7 @@ from textwrap import dedent
 
 TREE = Path(__file__).resolve().parents[2]
 DOCS = TREE / "docs"
+_HEADING = "## "
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>.*)$")
 _SAVE = re.compile(r"[Ss]ave this as `(?P<name>[^`]+)`")
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \| `(?P<value>[^`]+)` \|$")
@@ -61,11 +62,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block of code. `save_as` is the file that the page says it is; `answers` what a table above says to type."""
+    """A block of code. `save_as` is the file that the page says it is; `answers` what a table above says to type.
+
+    `section` is the heading that it stands below, "" before the first.
+    """
 
     line: int
     language: str
     text: str
+    section: str
     save_as: str = ""
     answers: Mapping[str, str] = field(default_factory=dict)
     kept: tuple[Step, ...] | None = None
@@ -108,19 +113,21 @@ def pages() -> list[Path]:
 def blocks(page: Path) -> Iterator[Block]:
     """Give the blocks of code of a page, fenced or indented, in their order."""
     lines = [*page.read_text().splitlines(), ""]
-    save_as, answers, at = "", dict[str, str](), 0
+    section, save_as, answers, at = "", "", dict[str, str](), 0
     while at < len(lines):
         line = lines[at]
         if fence := _FENCE.match(line):
             end = next(n for n in range(at + 1, len(lines)) if lines[n].strip() == "```")
             text = "\n".join(each.removeprefix(fence["indent"]) for each in lines[at + 1 : end])
-            yield Block(at + 1, fence["language"], text, save_as, answers)
+            yield Block(at + 1, fence["language"], text, section, save_as, answers)
         elif line.startswith("    ") and line.strip() and not lines[at - 1].strip():
             end = next(n for n in range(at, len(lines)) if lines[n].strip() and not lines[n].startswith("    "))
             text = dedent("\n".join(lines[at:end])).rstrip()
-            yield Block(at, "", text)
+            yield Block(at, "", text, section, save_as, answers)
             end -= 1
         else:
+            if line.startswith(_HEADING):
+                section = line.removeprefix(_HEADING)
             if found := _SAVE.search(line):
                 save_as = found["name"]
             if row := _ROW.match(line):

@@ -4,6 +4,8 @@
         for block in blocks(page):
             reader.follow(block)
 
+With `machine` (support.box, support.user_manager) the terminals are on another machine, in the home directory there.
+
 A block whose last command stays, such as `pmcredd`, gets a terminal of its own, and goes on when that shows what the
 page says. AssertionError names the line of the page and tells what came.
 """
@@ -14,11 +16,11 @@ import select
 import shutil
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import pytest
 
@@ -47,16 +49,33 @@ needs_programs = pytest.mark.skipif(
 )
 
 
+class Machine(Protocol):
+    """A machine of its own, with its user: `home` is the home directory as it is seen from here."""
+
+    @property
+    def home(self) -> Path: ...
+
+    def command(self, *words: str, more: Mapping[str, str] | None = None) -> list[str]:
+        """Give the command that runs a command there, with `more` in its environment."""
+
+
 class Terminal(PseudoTerminal):
     """A terminal with a shell that stays from one command to the next; all that runs there ends with the block."""
 
-    def __init__(self, place: Path, cwd: Path, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, place: Path, cwd: Path | str, environ: Mapping[str, str], machine: Machine | None = None
+    ) -> None:
         place.mkdir()
         self._place, self._commands = place, 0
         self._pipe = place / "commands"
         os.mkfifo(self._pipe)
         more = {"COLUMNS": str(_COLUMNS), "LINES": str(_LINES), "TERM": "xterm"}
-        super().__init__(["/bin/bash", "-c", _SHELL, "bash", str(self._pipe)], {**environ, **more})
+        shell = ["/bin/bash", "-c", _SHELL, "bash", str(self._pipe)]
+        if machine is not None:
+            program, *words = machine.command(*shell, more={**environ, **more})
+            super().__init__([shutil.which(program) or program, *words], os.environ)
+        else:
+            super().__init__(shell, {**environ, **more})
         self.start(f"cd {cwd}")
         self.finish(0)
 
@@ -130,10 +149,23 @@ class Terminal(PseudoTerminal):
 
 
 class Reader:
-    """Somebody with a page before them: `replace` maps what the page says to what it is here."""
+    """Somebody with a page before them: `replace` maps what the page says to what it is here.
 
-    def __init__(self, place: Path, cwd: Path, environ: Mapping[str, str], replace: Mapping[str, str]) -> None:
-        self._place, self._cwd, self._environ, self._replace = place, cwd, environ, replace
+    `home` is where a page's `~` is and where they begin, unless `cwd` is another directory.
+    """
+
+    def __init__(
+        self,
+        place: Path,
+        home: Path,
+        environ: Mapping[str, str],
+        replace: Mapping[str, str],
+        *,
+        cwd: Path | None = None,
+        machine: Machine | None = None,
+    ) -> None:
+        self._place, self._environ, self._replace, self._machine = place, environ, replace, machine
+        self._home, self._cwd = home, cwd or home
         self._terminals: list[Terminal] = []
         self._stack = ExitStack()
         place.mkdir()
@@ -145,18 +177,28 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def follow(self, block: Block) -> None:
-        """Do what a block says, and compare what comes with what it shows."""
+    def follow(self, block: Block, before: Callable[[str], None] = lambda _: None) -> None:
+        """Do what a block says, and compare what comes with what it shows; `before` is told each command first."""
         if block.save_as:
-            (self._cwd / block.save_as).write_text(self._here(block.text) + "\n")
+            self.save(block.save_as, block.text)
         steps = list(block.steps)
         stays = bool(steps) and steps[-1].command.startswith(_STAYS) and not steps[-1].command.endswith("&")
         terminal = self._terminal() if stays else self.here
         for step in steps[:-1] if stays else steps:
+            before(step.command)
             self._take(terminal, step, block.answers)
         if stays:
+            before(steps[-1].command)
             shown = [self._here(line) for line in steps[-1].shown]
             terminal.wait_until_shown(terminal.start(self._here(steps[-1].command)), shown)
+
+    def save(self, name: str, text: str) -> None:
+        """Save a file as the page says; what begins with `#!` can be run."""
+        path = self._cwd / Path(name.replace("~", str(self._home), 1) if name.startswith("~/") else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(self._here(text) + "\n")
+        if text.startswith("#!"):
+            path.chmod(0o755)
 
     def _take(self, terminal: Terminal, step: Step, answers: Mapping[str, str]) -> None:
         for each in self._terminals:
@@ -173,7 +215,8 @@ class Reader:
 
     def _terminal(self) -> Terminal:
         place = self._place / f"terminal{len(self._terminals)}"
-        terminal = self._stack.enter_context(Terminal(place, self._cwd, self._environ))
+        cwd = self._cwd if self._machine is None else "~"
+        terminal = self._stack.enter_context(Terminal(place, cwd, self._environ, self._machine))
         self._terminals.append(terminal)
         return terminal
 

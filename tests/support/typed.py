@@ -1,0 +1,88 @@
+"""Who types the pages: every command of the documentation is typed by a test, or stands here with why it is not.
+
+    read(reader, page, {"pmcred log": make_events})
+
+types a page from top to bottom. tests/test_docs_commands.py types all pages that READ_BY does not give to another one.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from support.doc_pages import TREE, Block, blocks
+from support.reader import Reader
+
+# A page that needs a world of its own, and the test that types it there.
+READ_BY: dict[str, str] = {}
+
+# A page, the beginning of a command there, why it is typed nowhere, and the test that does what the page tells.
+NOT_TYPED = (
+    ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[sandbox]'", "a clone", "test_docs_tutorial"),
+    ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[test]'", "the check itself", "../.ci/run"),
+    ("README.md", ". .venv/bin/activate", "a clone and systemd", "test_docs_tutorial"),
+    ("README.md", "pmcred logout --all", "systemd", "test_systemd_manager"),
+    ("docs/api.md", "pmcred api prod GET '/requests", "the look-alike has users alone", "test_cli_api"),
+    ("docs/api.md", "pmcred api prod POST", "the look-alike has users alone", "test_cli_api"),
+    ("docs/api.md", "pmcred api prod PUT", "the look-alike has users alone", "test_cli_api"),
+    ("docs/api.md", "pmcred api prod GET /files", "the look-alike has users alone", "test_cli_api"),
+    ("docs/audit.md", "pmcred log", "it tells of a day", "test_e2e_audit"),
+    ("docs/commands.md", "token=$(pmcred reject", "a token that lives is not replaced", "test_cli_reject"),
+    ("docs/doctor.md", "pmcred doctor", "it tells of a service and a server that are ill", "test_doctor"),
+    ("docs/examples/README.md", "", "programs of their own", "test_examples"),
+    ("docs/exec.md", "pmcred exec", "the reader's own programs", "test_cli_exec"),
+    ("docs/exec.md", "direnv", "direnv", "test_cli_env"),
+    ("docs/exec.md", "(token=", "it is typed in a command of exec", "test_cli_exec"),
+    ("docs/git.md", "", "git of two ages, and a server with repositories", "test_e2e_git"),
+    ("docs/profiles.md", "keyring", "a keyring", "test_keyring_source"),
+    ("docs/profiles.md", "read -rs p", "a keyring", "test_keyring_source"),
+    ("docs/protocol.md", "nc -U $XDG_RUNTIME_DIR", "what is typed into nc stands between what it shows", "test_server"),
+    ("docs/python.md", "", "packages to install", "test_auth"),
+    ("docs/recipes.md", "", "machines of their own", "test_recipes"),
+    ("docs/sandbox.md", "pip install", "a clone", "test_docs_tutorial"),
+    ("docs/sandbox.md", "pmcred sandbox --fault", "it stays", "test_sandbox_command"),
+    ("docs/systemd.md", "", "systemd", "test_systemd_manager"),
+    ("docs/tutorial.md", "", "three terminals and a clone", "test_docs_tutorial"),
+)
+
+
+def name_of(page: Path) -> str:
+    """Give a page's path in the repository."""
+    return str(page.relative_to(TREE))
+
+
+def to_type(page: Path, section: str | None = None) -> list[Block]:
+    """Give the blocks that a reader types or saves, of the whole page or below one heading."""
+    left_out = [command for where, command, _, _ in NOT_TYPED if where == name_of(page)]
+    found = []
+    for block in blocks(page):
+        steps = [step for step in block.steps if not any(step.command.startswith(each) for each in left_out)]
+        if (steps or block.save_as) and section in (None, block.section):
+            found.append(block.only(steps))
+    return found
+
+
+def sections(page: Path) -> list[str]:
+    """Give the headings below which there is something to type."""
+    return list(dict.fromkeys(block.section for block in to_type(page) if block.kept))
+
+
+def read(
+    reader: Reader,
+    page: Path,
+    before: Mapping[str, Callable[[], None]] | None = None,
+    *,
+    section: str | None = None,
+) -> None:
+    """Do what a page says, or one section of it.
+
+    `before` says what happens in the world, unseen by the page, before a command that begins so is typed the first
+    time; AssertionError if the page has no such command.
+    """
+    waiting = dict(before or {})
+
+    def about_to_type(command: str) -> None:
+        for each in [each for each in waiting if command.startswith(each)]:
+            waiting.pop(each)()
+
+    for block in to_type(page, section):
+        reader.follow(block, about_to_type)
+    assert not waiting, f"{name_of(page)} has no {', '.join(waiting)}"
