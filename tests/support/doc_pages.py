@@ -22,7 +22,7 @@ _SAVE = re.compile(r"[Ss]ave this as `(?P<name>[^`]+)`")
 _ROW = re.compile(r"^\| (?P<name>[^|]+) \| `(?P<value>[^`]+)` \|$")
 _INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 _PROMPT = "$ "
-_COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_COLOURS = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|[=>])")  # and what a pager does to the keypad
 _SHELLS = ("sh", "bash")
 _OTHER_SHELLS = ("zsh", "fish")
 _TYPED = re.compile(r"(pmcredd?|curl|git|pip|pipx|python3|systemctl|loginctl|journalctl|token=\S+|\.|rm) ?")

@@ -34,12 +34,20 @@ while IFS= read -r _file <&9; do
   (exit ${_ended:-0})
   . "$_file" 9<&-
   _ended=$?
+  eval "${PROMPT_COMMAND-}"
   printf "\\036%s\\036" "$_ended"
 done
 """
 _END = "\x1e"
 _STAYS = ("pmcred sandbox", "pmcredd", "pmcred watch")
 _QUESTION = (": ", "] ")
+_FAILED = (
+    "pmcred: ",
+    "pmcredd: ",
+    "Job for ",
+    "http: error: ",
+    "Traceback ",
+)  # what a page shows of a command that fails
 _PATIENCE = 120.0  # seconds; only a test that fails waits so long
 _LINES, _COLUMNS = 50, 120
 
@@ -207,7 +215,7 @@ class Reader:
         typed = {name: self._here(value) for name, value in answers.items()}
         output, status = terminal.finish(terminal.start(self._here(step.command)), shown, typed)
         told = self._there(plain(output))
-        may_fail = any(line.startswith(("pmcred: ", "pmcredd: ")) for line in step.shown)
+        may_fail = any(line.startswith(_FAILED) for line in step.shown)
         assert status == 0 or may_fail, f"line {step.line}: {step.command}\nended with {status}:\n{told}"
         assert not step.shown or is_shown(step.shown, told), (
             f"line {step.line}: {step.command}\nshows:\n" + "\n".join(step.shown) + f"\n\nbut here came:\n{told}"

@@ -2,7 +2,7 @@
 
 It runs as an ordinary user, uid 1000 and without privileges, who owns what the user that runs the tests owns. /run is
 its own and empty; of the machine's units those of packages are there, those that an administrator has enabled are not.
-Services write to `log`, for there is no journal.
+Services write to `log`, for there is no journal; or to a journal of its own, if one is asked for.
 """
 
 import contextlib
@@ -32,6 +32,9 @@ INSTALLED = sorted({sys.prefix, sys.base_prefix, str(ROOT)})
 """Where this Python and the package are."""
 PATIENCE = 60.0  # seconds until a condition that must come true is given up
 _SYSTEMD = "/lib/systemd/systemd"
+_JOURNALD = "/lib/systemd/systemd-journald"
+# journalctl tells a user's units by the group that systemd puts a user's manager in.
+_GROUP = f"/sys/fs/cgroup/user.slice/user-{UID}.slice/user@{UID}.service"
 _NAMESPACES = ("--user", "--mount", "--cgroup", "--pid")
 _MAKE_WORLD = f"""
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -47,6 +50,7 @@ umount -R /run/home
 chmod 700 {RUNTIME}
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs /etc/systemd/user
+mount -t tmpfs -o mode=755 tmpfs /var/log
 printf '%s\\n' root:x:0:0::/root:/bin/sh pat:x:{UID}:{UID}::{HOME}:/bin/sh >/run/passwd
 mount --bind /run/passwd /etc/passwd
 if [ -n "$COMMANDS" ]; then mount --bind "$COMMANDS" /usr/local/bin; fi
@@ -55,7 +59,17 @@ if [ -n "$COMMANDS" ]; then mount --bind "$COMMANDS" /usr/local/bin; fi
 _BOOT = f"""
 set -e
 {_MAKE_WORLD}
-setpriv --inh-caps=-all --ambient-caps=-all {_SYSTEMD} --user </dev/null >>"$LOG" 2>&1 &
+if [ -n "$JOURNAL" ]; then
+  mkdir -p /var/log/journal /run/systemd/journal
+  touch /run/systemd/journal/flushed
+  env -u NOTIFY_SOCKET setpriv --inh-caps=-all --ambient-caps=-all {_JOURNALD} </dev/null >>"$LOG" 2>&1 &
+  until [ -S /run/systemd/journal/stdout ]; do :; done
+  mkdir -p {_GROUP}
+fi
+(
+  [ -z "$JOURNAL" ] || echo 0 >{_GROUP}/cgroup.procs
+  exec setpriv --inh-caps=-all --ambient-caps=-all {_SYSTEMD} --user
+) </dev/null >>"$LOG" 2>&1 &
 read -r _ || :
 """
 _ENVIRON = {
@@ -168,11 +182,14 @@ def why_not() -> str:
 
 
 @contextmanager
-def user_manager(*, commands: Path | None = None, home: Path | None = None) -> Iterator[UserManager]:
+def user_manager(
+    *, commands: Path | None = None, home: Path | None = None, journal: bool = False
+) -> Iterator[UserManager]:
     """Boot a manager, and end it with everything that it has started. Skips the test where that is impossible.
 
     `commands` is a directory that is /usr/local/bin there, as if a package had been installed. `home` is the user's
-    home directory, if it is to outlive the manager.
+    home directory, if it is to outlive the manager. With `journal` services write to a journal, which `journalctl
+    --user` reads, and not to `log`.
     """
     if reason := why_not():
         pytest.skip(reason)
@@ -182,7 +199,9 @@ def user_manager(*, commands: Path | None = None, home: Path | None = None) -> I
         home = home or place / "home"
         (home / ".config" / "systemd").mkdir(parents=True, exist_ok=True)
         home.chmod(0o700)
-        (home / ".config" / "systemd" / "user.conf").write_text("[Manager]\nDefaultStandardOutput=inherit\n")
+        (home / ".config" / "systemd" / "user.conf").write_text(
+            f"[Manager]\nDefaultStandardOutput={'journal' if journal else 'inherit'}\n"
+        )
         log = place / "log"
         log.touch()
         ready = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
@@ -192,7 +211,8 @@ def user_manager(*, commands: Path | None = None, home: Path | None = None) -> I
         booting = subprocess.Popen(
             # In the cgroup before the namespace begins: it is the root of what the manager sees.
             ["sh", "-c", 'echo $$ >"$0/cgroup.procs" && exec "$@"', str(group), *_unshare(), "sh", "-c", _BOOT],
-            env=_variables(home, commands) | {"LOG": str(log), "NOTIFY_SOCKET": str(place / "notify")},
+            env=_variables(home, commands)
+            | {"LOG": str(log), "NOTIFY_SOCKET": str(place / "notify"), "JOURNAL": "yes" * journal},
             stdin=subprocess.PIPE,
             stderr=undo.enter_context(log.open("ab")),
         )
@@ -214,7 +234,7 @@ def _unshare() -> list[str]:
 
 
 def _variables(home: Path, commands: Path | None) -> dict[str, str]:
-    # To the console: there is no journal. The services inherit nothing of these two.
+    # To the console: there may be no journal. The services inherit nothing of these two.
     logging = {"SYSTEMD_LOG_TARGET": "console", "SYSTEMD_LOG_LEVEL": "info"}
     return _ENVIRON | logging | {"PLACE": str(home), "COMMANDS": "" if commands is None else str(commands)}
 
