@@ -30,7 +30,7 @@ from pmcredd.worker import Worker
 
 LONGEST_WAIT_FOR_RENEWAL = 30.0  # seconds, while a token still lives
 UNWRITTEN_LEASE = 60.0  # seconds: shorter leases are not worth a write; after a start a default lease is assumed
-PROVED_FOR = 5.0  # seconds: a probe that passed answers the next reports too
+PROBE_EVERY = 2.0  # seconds: no job that reports a living token again and again has the server asked more often
 CLOCK_STEP = 5.0  # seconds that the wall clock runs ahead of boot time before it is taken for a pause
 NOTE_ASKED_EVERY = 6 * 3600.0  # seconds: "asked within 30 days" needs no finer record
 
@@ -231,6 +231,7 @@ class Keeper:
         )
 
     async def _reject(self, row: Row, fingerprint: str) -> HandOut:
+        reported = self._clock.now().boot
         if fingerprint in row.life.past:
             return await self._get(row, None)
         if fingerprint != _fingerprint(row.life):
@@ -241,7 +242,7 @@ class Keeper:
             self._rows.check(row)
             held = row.life.held
             if held is not None and _fingerprint(row.life) == fingerprint and row.life.renewal is Renewal.IDLE:
-                await self._renew_rejected(row, held)
+                await self._renew_rejected(row, held, reported)
         while row.life.renewal in {Renewal.SENDING, Renewal.DOUBTFUL} and _fingerprint(row.life) == fingerprint:
             self._rows.check(row)
             await self._driver.changed(row)
@@ -254,15 +255,16 @@ class Keeper:
             )
         return await self._get(row, None)
 
-    async def _renew_rejected(self, row: Row, held: Held) -> None:
+    async def _renew_rejected(self, row: Row, held: Held, reported: float) -> None:
         life = row.life
         if life.terms.rule is processmaker.Renewal.NEVER:
             self._driver.happen(row, Retry())  # it may have been replaced where it comes from
             return
         dead = life.dead
         if not dead and life.terms.probes:
-            if self._clock.now().boot - row.proved_at < PROVED_FOR:
+            if row.proved_at > reported:  # asked since: one answer is proof for all who had reported it by then
                 raise telling.not_rejected(row.profile)
+            await trio.sleep(max(0.0, row.proved_at + PROBE_EVERY - self._clock.now().boot))
             event = await self._driver.probe(row, life.serial)
             if isinstance(event, Probed) and event.passed:
                 raise telling.not_rejected(row.profile)

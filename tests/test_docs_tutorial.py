@@ -2,7 +2,6 @@
 
 import os
 import random
-import select
 import shlex
 import shutil
 import socket
@@ -13,8 +12,6 @@ import pytest
 from support.daemon import user_at
 from support.doc_pages import DOCS, TREE, blocks
 from support.reader import Reader, needs_programs
-
-from pmcredd.keeper import PROVED_FOR
 
 pytestmark = [pytest.mark.storm, needs_programs]
 
@@ -62,6 +59,3 @@ def test_every_command_of_the_tutorial_shows_what_the_page_shows(tmp_path: Path,
         for block in blocks(PAGE):
             if block.line < last and (block.language == "console" or block.save_as):
                 reader.follow(block)
-                if "pmcred login" in block.text:
-                    # No person reads on so fast: for some seconds the daemon believes what the login has proved.
-                    select.select([], [], [], PROVED_FOR)

@@ -107,12 +107,12 @@ async def test_a_row_of_rejections_ends_with_a_person(autojump_clock: MockClock,
     """After two tokens refused in a row nothing is renewed, and a `login` that passes begins anew."""
     async with refreshing(tmp_path, settings=YEAR) as world:
         handed = await world.login()
-        await trio.sleep(keeper.PROVED_FOR)
+        await world.proved()
         handed = await revoked(world, await revoked(world, handed))
         with pytest.raises(Failure, match="in a row"):
             await revoked(world, handed)
         handed = await world.login()
-        await trio.sleep(keeper.PROVED_FOR)
+        await world.proved()
         assert world.lives(await revoked(world, handed))
 
 
@@ -120,7 +120,7 @@ async def test_scheduled_renewals_go_on_after_a_row_of_rejections(autojump_clock
     """That reports renew nothing any more is no reason to let a login die: its renewals come when they are due."""
     async with refreshing(tmp_path, settings=YEAR) as world:
         handed = await world.login()
-        await trio.sleep(keeper.PROVED_FOR)
+        await world.proved()
         handed = await revoked(world, await revoked(world, handed))
         assert world.keeper.status(["prod"])[0].life.rejections == lifecycle.MOST_REJECTIONS
         sent = world.way.tokens
@@ -134,7 +134,7 @@ async def test_a_token_refused_in_vain_stays_dead_over_a_restart(autojump_clock:
     """What the server called dead is noted, so that the next daemon does not hand it out either."""
     async with refreshing(tmp_path, settings=YEAR) as first:
         handed = await first.login()
-        await trio.sleep(keeper.PROVED_FOR)
+        await first.proved()
         handed = await revoked(first, await revoked(first, handed))
         with pytest.raises(Failure, match="in a row"):
             await revoked(first, handed)

@@ -114,6 +114,11 @@ class Refreshing:
         code = world.issue_code(client, user, redirect_uri=LOOPBACK_CALLBACK)
         return await self.keeper.login_with_code(profile.name, Code(code, redirect_uri=LOOPBACK_CALLBACK), admit=admit)
 
+    async def proved(self, name: str = "prod") -> None:
+        """Wait until the server has accepted a token once: from then on, its refusal is evidence."""
+        while not self.keeper.status([name])[0].life.proved:
+            await trio.lowlevel.checkpoint()
+
     async def get(self, lasting: float | None = None, *, name: str = "prod", timeout: float = 60.0) -> HandOut:
         """Get a hand-out."""
         return await self.keeper.get(name, lasting, timeout)
