@@ -1,10 +1,7 @@
-"""PmcredAuth with all parts real, HTTPie's plugin, and every example of docs/python.md as it stands there."""
+"""PmcredAuth with all parts real, and HTTPie's plugin."""
 
-import doctest
 import json
 import os
-import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -25,7 +22,6 @@ from pmcredd.sandbox.instances import USERS
 
 pytestmark = pytest.mark.storm
 
-DOCS = Path(__file__).parents[1] / "docs" / "python.md"
 HTTPIE = [sys.executable, "-m", "httpie", "--ignore-stdin", "--check-status"]
 NAMES = [user.username for user in USERS]
 
@@ -188,55 +184,3 @@ def test_httpie_tells_an_error_and_its_mend(sandbox: SandboxProcess) -> None:
     assert "ForeignUrl: the token of profile prod goes to" in done.stderr
     assert "try: name the profile of that instance: pmcred profile list" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-# docs/python.md
-
-
-def examples() -> list[tuple[str, str, str]]:
-    """Give each example: its language, what to run, and what the page says comes of it."""
-    fences = re.findall(r"^```(\w+)\n(.*?)^```\n(?:\n```text\n(.*?)^```$)?", DOCS.read_text(), re.MULTILINE | re.DOTALL)
-    return [fence for fence in fences if fence[0] in ("python", "console")]
-
-
-def told(done: "subprocess.CompletedProcess[str]", url: str) -> str:
-    """Give what a reader sees, with the address of the page."""
-    return (done.stdout + done.stderr).replace(url, "https://acme.processmaker.net")
-
-
-def same(expected: str, got: str) -> bool:
-    """Compare, with ... for what differs from day to day."""
-    return doctest.OutputChecker().check_output(expected, got, doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-
-
-@pytest.mark.parametrize(("code", "output"), [example[1:] for example in examples() if example[0] == "python"])
-def test_each_script_of_the_page_does_what_the_page_says(
-    daemon: Daemon, sandbox: SandboxProcess, code: str, output: str
-) -> None:
-    """As it stands; only the address is that of a sandbox."""
-    script = code.replace("https://acme.processmaker.net", sandbox.url)
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert same(output, told(done, sandbox.url)), told(done, sandbox.url)
-
-
-@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq: apt install jq")
-def test_the_commands_of_the_page_do_what_the_page_says(daemon: Daemon, sandbox: SandboxProcess) -> None:
-    """HTTPie as it is installed, in a shell."""
-    ((_, text, _),) = [example for example in examples() if example[0] == "console"]
-    for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", text, re.MULTILINE):
-        done = subprocess.run(
-            ["/bin/sh", "-c", command.replace("https://acme.processmaker.net", sandbox.url)],
-            env=dict(os.environ)
-            | {
-                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-                "HTTPIE_CONFIG_DIR": str(daemon.user.home / ".config" / "httpie"),
-            },
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
-        assert same(output, told(done, sandbox.url)), told(done, sandbox.url)

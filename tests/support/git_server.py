@@ -78,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._git()
         else:
             self._body()
-            self._give(401, "text/plain", b"who are you?\n", self.front.offered)
+            self._give(401, "text/plain", b"Unauthorized\n", self.front.offered)
 
     def do_POST(self) -> None:
         self.do_GET()
