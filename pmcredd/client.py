@@ -15,7 +15,7 @@ from pmcredd import wire
 from pmcredd.asking import AccessToken as AccessToken
 from pmcredd.asking import PmcredError as PmcredError
 from pmcredd.asking import format_line, get_request, not_understood, reject_request, token_in
-from pmcredd.paths import socket_candidates
+from pmcredd.paths import StrPath, socket_candidates
 
 _NOBODY = 65534  # user_namespaces(7): every uid that is not mapped into a user namespace looks like this one there
 _UID_MAP = Path("/proc/self/uid_map")
@@ -43,7 +43,7 @@ def get_token(
     lasting: float | None = None,
     timeout: float = 60.0,
     refresh: bool = True,
-    socket_path: Path | None = None,
+    socket_path: StrPath | None = None,
 ) -> AccessToken:
     """Ask the daemon for an access token that works now.
 
@@ -68,7 +68,7 @@ def reject_token(
     profile: str | None = None,
     *,
     timeout: float = 60.0,
-    socket_path: Path | None = None,
+    socket_path: StrPath | None = None,
 ) -> AccessToken:
     """Tell the daemon that the server refused a token (with a 401), and get the one to use instead.
 
@@ -92,7 +92,7 @@ def reject_token(
 
 
 def call(
-    request: wire.Request, *, timeout: float | None = None, socket_path: Path | None = None
+    request: wire.Request, *, timeout: float | None = None, socket_path: StrPath | None = None
 ) -> list[dict[str, str]]:
     """Send one request and give the blocks of its answer.
 
@@ -115,7 +115,11 @@ def call(
 
 
 def stream(
-    request: wire.Request, *, timeout: float | None = 60.0, socket_path: Path | None = None, output: int | None = None
+    request: wire.Request,
+    *,
+    timeout: float | None = 60.0,
+    socket_path: StrPath | None = None,
+    output: int | None = None,
 ) -> Generator[dict[str, str]]:
     """Send a request whose answer goes on (`watch`, `login`), and give its blocks as they come, until it ends.
 
@@ -232,7 +236,7 @@ def _cut() -> ConnectionResetError:
     return ConnectionResetError(errno.ECONNRESET, "it was closed before the answer was complete")
 
 
-def connect(socket_path: Path | None, *, blocking: bool = True) -> socket.socket:
+def connect(socket_path: StrPath | None, *, blocking: bool = True) -> socket.socket:
     """Connect to the first socket whose listener may be trusted.
 
     Raises:
@@ -242,7 +246,7 @@ def connect(socket_path: Path | None, *, blocking: bool = True) -> socket.socket
     """
     uid = os.geteuid()
     tried = []
-    for path in (socket_path,) if socket_path else socket_candidates(os.environ, uid):
+    for path in (Path(socket_path),) if socket_path else socket_candidates(os.environ, uid):
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             # Not settimeout(): without blocking, a listener with a full queue would look like a failure.

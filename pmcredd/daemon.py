@@ -266,7 +266,7 @@ async def _serve(
         manager.ready(announcing.line())  # no server of a profile was asked for anything yet: a boot waits for none
         nursery.start_soon(announcing.run)
         count = len(keeper.profiles())
-        log.info("listening on %s for %d profiles", listener.path, count)
+        log.info("listening on %s for %d profile%s", listener.path, count, "" if count == 1 else "s")
         if not count:
             log.info("there is no profile yet: pmcred init makes one")
         nursery.start_soon(_preload_later)

@@ -1,7 +1,12 @@
 """Where the socket, the profiles and the state live: environment in, paths out; shared by daemon, CLI and client."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
+
+StrPath: TypeAlias = str | os.PathLike[str]
+"""A path as a caller may give it."""
 
 NO_HOME = Path("/nonexistent")
 """What all is below for who has no home directory: a container's uid that nobody entered, without $HOME."""

@@ -45,6 +45,11 @@ def init(user: User, *arguments: str, **more: str) -> PseudoTerminal:
     return PseudoTerminal([PMCRED, "init", *arguments], user.environ | more)
 
 
+def by_name(sandbox: SandboxProcess) -> str:
+    """Give the address of the sandbox with a name in it, whose first part is suggested for the profile."""
+    return sandbox.url.replace("127.0.0.1", "localhost")
+
+
 def files(user: User) -> list[str]:
     """Name all files of the configuration."""
     return sorted(str(path.relative_to(user.config)) for path in user.config.rglob("*") if path.is_file())
@@ -86,7 +91,7 @@ def test_a_profile_is_made_by_answering_and_its_token_is_one_command_away(user: 
     with init(user) as terminal:
         terminal.answer("Address of your ProcessMaker (as in the browser): ", f"{sandbox.url}/admin/auth-clients")
         terminal.expect("ProcessMaker 4 answers there.")
-        terminal.answer("Name of the profile [127]: ", "prod")
+        terminal.answer("Name of the profile: ", "prod")
         terminal.answer("Grant [password]: ", "1")
         terminal.expect("Admin > Auth Clients")
         terminal.expect("Tick the box of the Password grant and no other.")
@@ -246,11 +251,11 @@ def test_a_wrong_address_is_asked_again_or_kept(user: User, sandbox: SandboxProc
 def test_processmaker_3_is_known_by_its_pages(user: User, sandbox: SandboxProcess) -> None:
     """The workspace comes from the address, and the advice is generation 3's."""
     with init(user, "--username", "demo", "--grant", "password", "--store-secrets", "profile") as terminal:
-        terminal.answer("(as in the browser): ", f"{sandbox.url}/sysworkflow/en/neoclassic/login/login")
+        terminal.answer("(as in the browser): ", f"{by_name(sandbox)}/sysworkflow/en/neoclassic/login/login")
         terminal.expect("ProcessMaker 3 answers there.")
-        terminal.answer("Name of the profile [127]: ", "two words")
+        terminal.answer("Name of the profile [localhost]: ", "two words")
         terminal.expect("cannot be a profile's name")
-        terminal.answer("Name of the profile [127]: ", "")
+        terminal.answer("Name of the profile [localhost]: ", "")
         terminal.expect("Admin > REST applications")
         terminal.answer("Workspace [workflow]: ", "")
         terminal.answer("Client id: ", PM3_ID)
@@ -258,8 +263,8 @@ def test_processmaker_3_is_known_by_its_pages(user: User, sandbox: SandboxProces
         terminal.answer("Password (not shown): ", PASSWORD)
         terminal.expect("It works; its token is good for ")
         assert terminal.end() == 0
-    assert written(user, "127")["generation"] == 3
-    assert written(user, "127")["workspace"] == "workflow"
+    assert written(user, "localhost")["generation"] == 3
+    assert written(user, "localhost")["workspace"] == "workflow"
 
 
 def test_a_wrong_address_may_be_corrected_after_the_test(user: User, sandbox: SandboxProcess) -> None:
@@ -419,7 +424,7 @@ def test_a_name_that_cannot_be_is_asked_again(user: User, sandbox: SandboxProces
     (user.config / "secrets" / "old-password").write_text("precious")
     with init(user, "--url", sandbox.url, "--name", "old") as terminal:
         terminal.expect("old-password is there already")
-        terminal.answer("Name of the profile [127]: ", "new")
+        terminal.answer("Name of the profile: ", "new")
         terminal.expect("Grant [password]: ")
         terminal.type("\x03", enter=False)
         assert terminal.end() == 130
@@ -447,9 +452,9 @@ def test_the_sources_of_flags_are_read_for_the_test(user: User, sandbox: Sandbox
     secret.write_text(CLIENT_SECRET)
     secret.chmod(0o600)
     sources = ("--client-secret-file", str(secret), "--password-command", f"echo {PASSWORD}")
-    ended = user.run("init", "--url", sandbox.url, *FLAGS[2:], *sources)
+    ended = user.run("init", "--url", by_name(sandbox), *FLAGS[2:], *sources)
     assert ended.returncode == 0, ended.stderr
-    assert files(user) == ["profiles.d/127.toml"]
+    assert files(user) == ["profiles.d/localhost.toml"]
 
 
 def test_no_secret_command_sees_the_secrets_of_other_profiles(user: User, sandbox: SandboxProcess) -> None:
@@ -474,9 +479,10 @@ def test_no_secret_command_sees_the_secrets_of_other_profiles(user: User, sandbo
     ("arguments", "flag"),
     [
         ([], "--url"),
-        (["--url", "{url}"], "--grant"),
-        (["--url", "{url}", "--grant", "password"], "--client-id"),
-        (["--url", "{url}", "--grant", "password", "--client-id", "2"], "--client-secret-file"),
+        (["--url", "{url}"], "--name"),
+        (["--url", "{url}", *FLAGS[:2]], "--grant"),
+        (["--url", "{url}", *FLAGS[:4]], "--client-id"),
+        (["--url", "{url}", *FLAGS[:6]], "--client-secret-file"),
         (["--url", "{url}", *FLAGS, "--client-secret-env", "X"], "--password-stdin"),
         (["--url", "http://[::1]:1", "--generation", "4", "--grant", "password"], "--name"),
     ],
@@ -494,7 +500,7 @@ def test_a_missing_answer_names_its_flag(user: User, sandbox: SandboxProcess, ar
     ("arguments", "status", "message"),
     [
         (["--url", "https://me:s3cret@h.example"], 2, "the url has a user name or a password in it"),
-        (["--url", "{url}", "--grant", "authorization_code"], 2, "give --client-id"),
+        (["--url", "{url}", "--name", "p", "--grant", "authorization_code"], 2, "give --client-id"),
         (["--url", "{url}", "--name", "a/b"], 2, "cannot be a profile's name"),
         (["--url", "http://127.0.0.1:1", *FLAGS, *STDIN], 5, "127.0.0.1:1"),
         (["--url", "{url}", *FLAGS[:5], "77", *FLAGS[6:], *STDIN], 6, "invalid_client"),

@@ -121,6 +121,10 @@ def test_programs_get_an_object_on_each_line(user: User, capfd: pytest.CaptureFi
         (ASKED | {"count": "1"}, "ok"),
         (ASKED | {"first": str(NOW - 86400)}, "ok, 312 times since 2027-01-14 08:00:00"),
         (ASKED | {"count": "1", "rejected": "0" * 16}, f"ok, instead of {'0' * 16}"),
+        (
+            ASKED | {"count": "1", "rejected": "0" * 16, "outcome": "not-rejected"},
+            f"not-rejected, refused was {'0' * 16}",
+        ),
         (ASKED | {"first": "soon"}, "ok, 312 times since ?"),
         (REFUSED | {"outcome": "forbidden"}, "forbidden, uid 1000"),
         (REFUSED, "no-such-profile"),

@@ -164,7 +164,7 @@ def test_without_a_daemon_the_error_names_the_place_and_two_ways_to_start_one(
     user: User, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit status 69."""
-    for arguments in (["get", "prod"], ["reload"], ["stop"], ["status"], ["login", "prod"]):
+    for arguments in (["get", "prod"], ["reload"], ["status"], ["login", "prod"]):
         assert main(arguments) == 69
         out, err = capsys.readouterr()
         assert out == ""
@@ -228,6 +228,14 @@ def test_reload_says_what_changed(user: User, capsys: pytest.CaptureFixture[str]
         "  warning: dd: too",
         "The daemon has read the profiles again: there are none.",
     ]
+
+
+def test_stop_without_a_daemon_does_not_tell_how_to_start_one(user: User) -> None:
+    """Whoever wants to end it does not want to have it."""
+    ended = user.run("stop")
+    assert ended.returncode == 69
+    assert ended.stderr.startswith("pmcred: no daemon answers\n")
+    assert "try:" not in ended.stderr
 
 
 def test_stop_and_login_say_how_it_went(user: User, capsys: pytest.CaptureFixture[str]) -> None:

@@ -240,7 +240,7 @@ def test_a_named_socket_is_the_only_one_tried(tmp_path: Path, path: Path, monkey
     named = tmp_path / "other" / "socket"
     with FakeDaemon(path) as daemon:
         with pytest.raises(NoDaemon) as caught:
-            get_token("prod", socket_path=named)
+            get_token("prod", socket_path=str(named))
         assert list(reasons(caught.value)) == [str(named)]
         monkeypatch.setenv("PMCRED_SOCKET", str(named))
         with pytest.raises(NoDaemon) as caught:

@@ -2,10 +2,10 @@
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 
 from pmcredd import client
 from pmcredd.asking import AccessToken, PmcredError
+from pmcredd.paths import StrPath
 from pmcredd.processmaker import foreign_scheme
 from pmcredd.wire import Code
 
@@ -22,7 +22,7 @@ class Tokens:
     profile: str | None = None
     lasting: float | None = None
     timeout: float = 60.0
-    socket_path: Path | None = None
+    socket_path: StrPath | None = None
 
     def get(self) -> AccessToken:
         """Get a token. Raises PmcredError."""
@@ -66,7 +66,7 @@ class MadeOfTokens:
         *,
         lasting: float | None = None,
         timeout: float = 60.0,
-        socket_path: Path | None = None,
+        socket_path: StrPath | None = None,
     ) -> None:
         """Say whose tokens are sent; nothing is asked yet.
 

@@ -34,7 +34,11 @@ def _reload(args: argparse.Namespace) -> int:
 
 
 def _stop(args: argparse.Namespace) -> int:
-    ask.warn_of_unsaved(args)
-    ask.ask(args, "stop")
+    try:
+        ask.warn_of_unsaved(args)
+        ask.ask(args, "stop")
+    except ask.NoDaemon as absent:
+        absent.hint = ""  # how to start one is not what was asked
+        raise
     say("The daemon ends.")
     return 0

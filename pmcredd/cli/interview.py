@@ -86,7 +86,9 @@ class Interview:
 
     def _name(self, url: str) -> str:
         first = parse_url(url).host.strip("[]").split(".")[0]
-        default = first if valid_name(first) and first not in self._checker.names() else ""
+        # The first part of an IP address is a valid name, and nobody's choice.
+        usable = valid_name(first) and not first.isdigit() and first not in self._checker.names()
+        default = first if usable else ""
         asked = self._args.name
         while True:
             name = asked or self._who.answer("--name", "Name of the profile", default=default)

@@ -108,7 +108,7 @@ def _who(block: Block) -> str:
 def _came_of_it(block: Block, outcome: str, now: float) -> str:
     parts = [outcome]
     if rejected := block.get("rejected"):
-        parts.append(f"instead of {rejected}")
+        parts.append(f"{'instead of' if outcome == 'ok' else 'refused was'} {rejected}")
     if outcome == "forbidden":
         parts.append(f"uid {block.get('uid', '?')}")
     if (count := block.get("count", "1")) != "1":
