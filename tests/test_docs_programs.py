@@ -172,6 +172,7 @@ def test_the_page_of_python(world: World) -> None:
     quiet.write_text(json.dumps({"disable_update_warnings": True}))
     with world.reader(environ={"PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}) as reader:
         read(reader, PYTHON, dict.fromkeys(["python3 users.py", "python3 refused.py"], lambda: world.revoke("prod")))
+    assert "does not provide the extra" not in reader.here.screen
 
 
 def test_the_page_of_the_other_languages(world: World) -> None:

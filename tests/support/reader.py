@@ -41,13 +41,8 @@ done
 _END = "\x1e"
 _STAYS = ("pmcred sandbox", "pmcredd", "pmcred watch")
 _QUESTION = (": ", "] ")
-_FAILED = (
-    "pmcred: ",
-    "pmcredd: ",
-    "Job for ",
-    "http: error: ",
-    "Traceback ",
-)  # what a page shows of a command that fails
+# What a page shows of a command that fails.
+_FAILED = ("pmcred: ", "pmcredd: ", "Job for ", "http: error: ", "Traceback ")
 _PATIENCE = 120.0  # seconds; only a test that fails waits so long
 _LINES, _COLUMNS = 50, 120
 
