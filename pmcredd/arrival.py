@@ -107,10 +107,12 @@ def past(life: Life) -> tuple[str, ...]:
 
 
 def _settle(life: Life, held: Held, save_problem: Problem | None, now: Moment, jitter: float) -> Step:
+    # A personal access token is read where it is kept, and is the same most times.
+    again = life.held is not None and life.held.token.access_token == held.token.access_token
     life = replace(
         life,
         held=held,
-        past=past(life),
+        past=life.past if again else past(life),
         user=user_of(life, held),
         dead=False,
         dated=True,
@@ -131,8 +133,8 @@ def _settle(life: Life, held: Held, save_problem: Problem | None, now: Moment, j
     if due is not None and not validity.alive(held, now):
         due = now.boot + DEAD_ON_ARRIVAL  # the next one would be as dead: only a `get` hurries it
     life, effects = wake(life, due)
-    # A probe that passes now makes a later refusal evidence.
-    asked = probe(life) if life.terms.rule is Rule.REFRESH_DISRUPTIVELY and not life.proved else ()
+    # A probe that passes now makes a later refusal evidence, where much hangs on it.
+    asked = probe(life) if life.terms.rule in {Rule.REFRESH_DISRUPTIVELY, Rule.NEVER} and not life.proved else ()
     unnamed = life.terms.probes and life.user is not None and life.user.name is None and bool(held.token.sub)
     who = (Identify(life.serial),) if unnamed else ()
     return life, (*effects, *asked, *who, Tell())

@@ -324,7 +324,7 @@ class Driver:
             if row.turn is None or row.turn.called.is_set():
                 row.turn = Turn(Priority.REST if row.turn is None else row.turn.priority)
             self._hurry(row, row.turn)
-            order = Order(profile, serial, row.life.held, tries, row.life.user)
+            order = Order(profile, serial, row.life.held, tries, row.life.user, row.life.dead)
             try:
                 stood = await self._exchange.run(
                     order, row.turn, wanted=partial(_stands, row, profile, serial), done=partial(self.complete, row)

@@ -18,7 +18,7 @@ from pmcredd.attempts import Refusal as Stopped
 from pmcredd.bearer import Bearer, Stranger
 from pmcredd.clock import Clock
 from pmcredd.gate import Gate, Priority, Turn
-from pmcredd.life import Event, Failed, Fault, Issued, Lost, Problem, Reason, Refused, User
+from pmcredd.life import Event, Failed, Fault, Issued, Lost, Probed, Problem, Reason, Refused, User
 from pmcredd.oauth import Ended, Meaning
 from pmcredd.profiles import Grant, Profile
 from pmcredd.secret import Secret
@@ -61,8 +61,8 @@ Done = Callable[[Event, float | None], Awaitable[None]]
 class Order:
     """What is to be asked for: a profile's next token.
 
-    `held` is the token in hand, `user` whose it is. `tries` counts how often its refresh token is sent, this time
-    included; 0 asks anew.
+    `held` is the token in hand, `user` whose it is; `dead` if its server refused it. `tries` counts how often its
+    refresh token is sent, this time included; 0 asks anew.
     """
 
     profile: Profile
@@ -70,6 +70,7 @@ class Order:
     held: Held | None = None
     tries: int = 0
     user: User | None = None
+    dead: bool = False
 
     @property
     def spends(self) -> Secret | None:
@@ -313,7 +314,16 @@ class Exchange:
                 telling.personal_mend(profile),
             )
             return Refused(serial, Reason.NEEDS_LOGIN, problem)
-        return await self._arrived(order, Held(token, now))
+        held = Held(token, now)
+        if order.dead and order.held is not None and order.held.token.access_token == secret:
+            again = await self._bearer.probe(profile, held, serial)  # a gateway that was ill may be well again
+            if not (isinstance(again, Probed) and again.passed):
+                problem = Problem(
+                    f"{profile.url} refuses the personal access token, and such a token cannot be renewed",
+                    telling.personal_mend(profile),
+                )
+                return Refused(serial, Reason.NEEDS_LOGIN, problem)
+        return await self._arrived(order, held)
 
     def _learn(self, profile: Profile, answer: oauth.Answer) -> None:
         if (left := oauth.rate_remaining(answer)) is not None:

@@ -257,9 +257,6 @@ class Keeper:
 
     async def _renew_rejected(self, row: Row, held: Held, reported: float) -> None:
         life = row.life
-        if life.terms.rule is processmaker.Renewal.NEVER:
-            self._driver.happen(row, Retry())  # it may have been replaced where it comes from
-            return
         dead = life.dead
         if not dead and life.terms.probes:
             if row.proved_at > reported:  # asked since: one answer is proof for all who had reported it by then
@@ -272,6 +269,9 @@ class Keeper:
             dead = isinstance(event, Probed) and event.passed is False and row.life.proved
             if row.life.held is not held or row.life.renewal is not Renewal.IDLE:
                 return  # the token was replaced while we asked
+        if life.terms.rule is processmaker.Renewal.NEVER:
+            self._driver.happen(row, Retry())  # it may have been replaced where it comes from
+            return
         if not dead and life.terms.rule is processmaker.Renewal.REFRESH_DISRUPTIVELY:
             raise telling.unproven(row.profile)
         in_vain = lifecycle.in_vain(row.life, self._clock.now())

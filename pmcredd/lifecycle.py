@@ -243,6 +243,8 @@ def _probed(life: Life, event: Event, now: Moment, jitter: float) -> Step:
     # It may have been revoked while nobody looked.
     refused = isinstance(event, Probed) and event.passed is False and life.proved
     life = learn(life, event, now)
+    if refused and life.terms.rule is Rule.NEVER and life.renewal is Renewal.IDLE:
+        return renew(replace(life, dead=True), now, jitter)  # a person may have put in another one
     if not waited or undated(life) or life.renewal is not Renewal.IDLE:
         return life, ()
     life, effects = plan(replace(life, dead=life.dead or refused, wanted=False, failures=0), now, jitter)
@@ -279,7 +281,7 @@ TABLE: dict[tuple[Renewal, type[Event]], Transition] = {
     (IDLE, Saved): _to(arrival.saved, IDLE),
     (IDLE, SaveFailed): _to(arrival.save_failed, IDLE),
     (IDLE, SaveDue): _to(arrival.save_due, IDLE),
-    (IDLE, Probed): _to(_probed, IDLE),
+    (IDLE, Probed): _to(_probed, IDLE, SENDING),
     (IDLE, ProbeFailed): _to(_probed, IDLE),
     (SENDING, Asked): _to(_stay, SENDING),
     (SENDING, Due): _to(_stay, SENDING),

@@ -143,7 +143,7 @@ def _token(case: _Case) -> Iterator[str]:
         yield "The server did not say how long it lives." if end is None else f"It is valid until {case.at(end)}."
     if life.user is not None:
         yield f"It is of {telling.whose(life.user)}."
-    if case.rule is Rule.NEVER:
+    if case.rule is Rule.NEVER and not life.dead:
         yield (
             "Before it ends make a new one in ProcessMaker, put it where the profile reads it, then: "
             f"pmcred login {case.profile.name}"

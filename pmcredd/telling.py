@@ -338,7 +338,7 @@ def log_change(profile: Profile, before: Life, after: Life) -> None:
     """Tell the log what a person would want to know, once, at the change."""
     if (
         after.held is not None
-        and before.held is not after.held
+        and (before.held is None or before.held.token.access_token != after.held.token.access_token)
         and after.held.saved
         and before.renewal is Renewal.SENDING
     ):

@@ -1,19 +1,22 @@
 """What comes of a report that a token was refused, beside the usual (test_keeper_refresh.py)."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import trio
-from support.keeping import Server, keeping
+from support.keeping import Server, config, keeping
 from support.lives import profile
 from support.refreshing import PM4, Refreshing, refreshing
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from pmcredd import arrival, attempts, keeper, lifecycle, scheduler
-from pmcredd.profiles import Grant, LiteralSecret
+from pmcredd.profiles import Grant, LiteralSecret, Profile
+from pmcredd.sandbox.instances import PERSONAL, USERS
 from pmcredd.sandbox.settings import Settings
 from pmcredd.secret import Secret
-from pmcredd.telling import Failure, HandOut
+from pmcredd.telling import Failure, HandOut, State
 from pmcredd.wire import Code
 
 YEAR = Settings(throttle=None)
@@ -96,11 +99,74 @@ async def test_a_personal_access_token_is_replaced_by_a_person(autojump_clock: M
     static = profile("report", grant=Grant.PERSONAL_ACCESS_TOKEN, token=given, password=None)
     async with keeping(tmp_path, static) as world:
         await world.get("report")
-        with pytest.raises(Failure, match="nothing can renew it") as caught:
-            await world.keeper.reject("report", Secret("personal-1").fingerprint(), 5.0)
-        assert caught.value.code is Code.NEEDS_LOGIN
-        assert caught.value.hint.startswith("make a new one in ProcessMaker")
+        for _ in range(2):
+            with pytest.raises(Failure, match="nothing can renew it") as caught:
+                await world.keeper.reject("report", Secret("personal-1").fingerprint(), 5.0)
+            assert caught.value.code is Code.NEEDS_LOGIN
+            assert caught.value.hint.startswith("make a new one in ProcessMaker")
         assert await world.get("report") == "personal-1", "one report is no proof"
+
+
+def personal(world: Refreshing) -> Profile:
+    """Give a profile with a personal access token that the sandbox has just issued."""
+    issued = world.sandbox.pm4.issue_personal(USERS[0], "scripts", PERSONAL)
+    return replace(
+        PM4,
+        grant=Grant.PERSONAL_ACCESS_TOKEN,
+        client_id=None,
+        client_secret=None,
+        token=LiteralSecret(Secret(issued.access_token.reveal())),
+    )
+
+
+async def test_a_personal_access_token_that_its_server_refuses_is_not_handed_out(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """Who reports it hears who can make another one, and so does everybody else; a new one serves at once."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        world.configs.append(config(personal(world)))
+        await world.keeper.reload()
+        handed = await world.get()
+        await world.proved()
+        await trio.sleep(1)
+        with pytest.raises(Failure) as living:
+            await world.keeper.reject("prod", handed.access_token.fingerprint(), 30.0)
+        assert living.value.code is Code.NOT_REJECTED
+        for _ in range(2):
+            with pytest.raises(Failure, match="refuses the personal access token") as dead:
+                await revoked(world, handed)
+            assert dead.value.code is Code.NEEDS_LOGIN
+            assert dead.value.hint.startswith("make a new one in ProcessMaker")
+        with pytest.raises(Failure, match="refuses the personal access token"):
+            await world.get()
+        (status,) = world.keeper.status(["prod"])
+        assert status.state is State.NEEDS_LOGIN
+        world.configs.append(config(personal(world)))
+        await world.keeper.reload()
+        assert world.lives(await world.get())
+
+
+async def test_a_personal_access_token_that_was_refused_by_mistake_serves_after_a_login(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """A server that was ill is asked once more when a person says so; without a word from it nothing changes."""
+    async with refreshing(tmp_path, settings=YEAR) as world:
+        world.configs.append(config(personal(world)))
+        await world.keeper.reload()
+        handed = await world.get()
+        await world.proved()
+        await trio.sleep(1)
+        world.way.api_faults = [401, 401, 503]
+        for attempt in (partial(world.keeper.reject, "prod", handed.access_token.fingerprint()), partial(login, world)):
+            with pytest.raises(Failure, match="refuses the personal access token"):
+                await attempt(30.0)
+        assert world.lives(await login(world, 30.0))
+        assert world.lives(await world.get())
+
+
+async def login(world: Refreshing, timeout: float) -> HandOut:
+    """Say that it is to be tried once more."""
+    return await world.keeper.login("prod", timeout)
 
 
 async def test_a_row_of_rejections_ends_with_a_person(autojump_clock: MockClock, tmp_path: Path) -> None:
