@@ -3,9 +3,7 @@
 import os
 import re
 import select
-import shlex
 import shutil
-import socket
 import stat
 import subprocess
 import sys
@@ -14,11 +12,12 @@ from pathlib import Path
 
 import pytest
 from support.box import HOME, RUNTIME, Box, box, installed
+from support.container import put_docker
 from support.daemon import running, user_at, write_profiles
 from support.recipes import NAMES, recipe, users_in
 from support.sandbox import SandboxProcess, sandbox_process
+from support.ssh_server import needs_sshd, ssh_server
 from support.user import User
-from support.user_manager import INSTALLED
 
 from pmcredd.sandbox.instances import PASSWORD, USERS
 
@@ -113,29 +112,10 @@ def test_the_lines_of_the_crontab(machine: Box, user: User, sandbox: SandboxProc
     assert "pmcred login prod" in failed.stderr
 
 
-def free_port() -> int:
-    """Give a port of the loopback interface where nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@pytest.mark.skipif(shutil.which("sshd", path="/usr/sbin") is None, reason="needs sshd: apt install openssh-server")
+@needs_sshd
 def test_by_ssh(machine: Box, user: User, sandbox: SandboxProcess) -> None:
     """A real sshd on the loopback interface, which sets no XDG_RUNTIME_DIR."""
-    port, ssh = free_port(), user.home / ".ssh"
-    ssh.mkdir(mode=0o700)
-    for name in ("host", "id"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", ssh / name], check=True)
-    (ssh / "authorized_keys").write_text((ssh / "id.pub").read_text())
-    (ssh / "known_hosts").write_text(f"[127.0.0.1]:{port} {(ssh / 'host.pub').read_text()}")
-    (ssh / "config").write_text(f"Host server\n HostName 127.0.0.1\n Port {port}\n User pat\n IdentityFile ~/.ssh/id\n")
-    settings = f"Port {port}\nListenAddress 127.0.0.1\nHostKey {HOME}/.ssh/host\nUsePAM no\nStrictModes no\n"
-    (ssh / "sshd_config").write_text(settings + "AuthorizedKeysFile .ssh/authorized_keys\nPidFile none\n")
-
-    with machine.background("/usr/sbin/sshd", "-D", "-e", "-f", f"{HOME}/.ssh/sshd_config") as server:
-        assert server.stderr is not None
-        assert any("Server listening" in line for line in server.stderr)
+    with ssh_server(machine):
         assert "XDG_RUNTIME_DIR" not in machine.run("ssh", "server", "env").stdout
         done = machine.run("/bin/sh", "-c", recipe("ssh", "sh", sandbox))
         assert (done.returncode, done.stderr) == (0, "")
@@ -148,45 +128,11 @@ def test_by_ssh(machine: Box, user: User, sandbox: SandboxProcess) -> None:
 
 # --- a container ------------------------------------------------------------------------------------------------------
 
-# As little of docker as the recipe uses: a root directory and namespaces of its own, of what is outside only what is
-# installed, an environment made anew, and the user that was asked for, mapped into a user namespace or not.
-DOCKER = f"""#!/bin/sh -eu
-map=
-while :; do
-  case $1 in
-  run | --rm) shift ;;
-  --user) map="--map-user=${{2%:*}} --map-group=${{2#*:}}"; shift 2 ;;
-  --volume) inside=${{2##*:}}; outside=${{2%":$inside"}}; shift 2 ;;
-  --env) environ=$2; shift 2 ;;
-  IMAGE) shift; break ;;
-  esac
-done
-export outside inside
-[ "${{UNMAPPED-}}" ] || exec unshare --user $map --keep-caps --mount sh -euc '
-  mount -t tmpfs -o mode=755 tmpfs "$ROOT"
-  for place in /usr /bin /lib /lib64 /etc /proc {shlex.join(INSTALLED)}; do
-    [ -e "$place" ] || continue
-    mkdir -p "$ROOT$place"; mount --rbind "$place" "$ROOT$place"
-  done
-  mkdir -p "$ROOT$inside"; mount --bind "$outside" "$ROOT$inside"
-  exec chroot "$ROOT" env -i "$@"' sh "$environ" PATH={BIN}:/usr/bin:/bin "$@"
-exec unshare --user env -i "PMCRED_SOCKET=$outside/socket" PATH={BIN}:/usr/bin:/bin "$@"
-"""
-
 
 @pytest.fixture
 def docker(tmp_path: Path) -> dict[str, str]:
-    """Give the environment in which there is such a `docker`; skips where user namespaces are not allowed."""
-    probe = subprocess.run(
-        ["unshare", "--user", "--map-root-user", "--mount", "true"], capture_output=True, check=False
-    )
-    if probe.returncode:
-        pytest.skip(f"the kernel does not allow user namespaces to us: {probe.stderr.decode().strip()}")
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "root").mkdir()
-    (tmp_path / "bin" / "docker").write_text(DOCKER)
-    (tmp_path / "bin" / "docker").chmod(0o755)
-    return {"PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}", "ROOT": str(tmp_path / "root")}
+    """Give the environment in which there is a `docker`."""
+    return {"PATH": f"{put_docker(tmp_path / 'bin').parent}:{os.environ['PATH']}"}
 
 
 def test_a_container_of_the_same_user(user: User, sandbox: SandboxProcess, docker: dict[str, str]) -> None:

@@ -14,8 +14,16 @@ import pytest
 from support.daemon import running, user_at, write_profiles
 from support.elsewhere import elsewhere
 from support.fake_daemon import FakeDaemon
-from support.npm import npm_program
-from support.recipes import DOCS, NAMES, recipe, users_in
+from support.npm import BRU, NEWMAN, npm_program
+from support.recipes import (
+    DOCS,
+    NAMES,
+    recipe,
+    users_in,
+    write_bruno_collection,
+    write_guzzle_project,
+    write_postman_collection,
+)
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import User
 from support.wheels import quiet
@@ -144,7 +152,7 @@ def test_curl_and_a_refused_token(desk: Desk) -> None:
 def test_direnv(desk: Desk) -> None:
     """In the directory, once it is allowed, no profile has to be named; and there is no token in the environment."""
     desk.provide("direnv")
-    (desk.here / ".envrc").write_text(desk.recipe("direnv", "sh"))
+    (desk.here / ".envrc").write_text(desk.recipe("direnv", "sh", 0))
     assert desk.run("pmcred", "get").returncode == 2
     assert desk.run("direnv", "allow").returncode == 0
     got = desk.run("direnv", "exec", ".", "pmcred", "get")
@@ -158,32 +166,23 @@ def test_direnv(desk: Desk) -> None:
 @pytest.fixture(scope="session")
 def newman(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install what runs Postman's collections."""
-    return npm_program("newman@6", "newman", tmp_path_factory)
+    return npm_program(NEWMAN, "newman", tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def bru(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Install Bruno's command line."""
-    return npm_program("@usebruno/cli@4", "bru", tmp_path_factory)
+    return npm_program(BRU, "bru", tmp_path_factory)
 
 
 @pytest.fixture
-def collection(desk: Desk) -> Path:
-    """Give a collection as Postman exports it, with a bearer token and a test."""
-    schema = "https://schema.getpostman.com/json/collection/v2.1.0/collection.json"
-    ask = {"method": "GET", "url": f"{desk.sandbox.url}/api/1.0/users"}
-    check = {"listen": "test", "script": {"exec": ["pm.test('200', () => pm.response.to.have.status(200))"]}}
-    content = {
-        "info": {"name": "users", "schema": schema},
-        "auth": {"type": "bearer", "bearer": [{"key": "token", "value": "{{token}}", "type": "string"}]},
-        "item": [{"name": "users", "request": ask, "event": [check]}],
-    }
-    path = desk.here / "users.postman_collection.json"
-    path.write_text(json.dumps(content))
-    return path
+def collection(desk: Desk) -> None:
+    """Put down a collection as Postman exports it."""
+    write_postman_collection(desk.here, desk.sandbox.url)
 
 
-def test_postman(desk: Desk, collection: Path, newman: Path) -> None:
+@pytest.mark.usefixtures("collection")
+def test_postman(desk: Desk, newman: Path) -> None:
     """The collection passes, and nobody else can see the token; without one it fails. A report has it, as we say."""
     desk.provide("newman", newman)
     script = desk.recipe("Postman", "bash")
@@ -202,17 +201,10 @@ def test_postman(desk: Desk, collection: Path, newman: Path) -> None:
     assert "pmcred login prod" in failed.stderr
 
 
-CHECK = (
-    "assert {\n  res.status: eq 200\n}\n"  # not for the safe mode: its engine may not be loaded when an answer is there
-)
-
-
-def bruno(desk: Desk, url: str, settings: str, check: str = "") -> None:
-    """Make a collection of one request in Bruno's own files; the recipe's is collection.bru."""
-    (desk.here / "bruno.json").write_text('{"version": "1", "name": "users", "type": "collection"}')
+def bruno(desk: Desk, url: str, settings: str, *, checked: bool = False) -> None:
+    """Make a collection; the recipe's part is collection.bru."""
+    write_bruno_collection(desk.here, url, checked=checked)
     (desk.here / "collection.bru").write_text(settings)
-    request = f"get {{\n  url: {url}/api/1.0/users\n  auth: inherit\n}}\n"
-    (desk.here / "users.bru").write_text(f"meta {{\n  name: users\n  type: http\n}}\n\n{request}\n{check}")
 
 
 def test_bruno_in_an_environment(desk: Desk, bru: Path) -> None:
@@ -236,7 +228,7 @@ def test_bruno_in_the_developer_mode(desk: Desk, bru: Path) -> None:
     In a report the token is masked, as we say.
     """
     desk.provide("bru", bru)
-    bruno(desk, desk.sandbox.url, desk.recipe("Bruno", "text", 1), CHECK)
+    bruno(desk, desk.sandbox.url, desk.recipe("Bruno", "text", 1), checked=True)
     script = desk.recipe("Bruno", "sh", 1)
     done = desk.run("sh", "-c", script)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -255,18 +247,11 @@ def test_bruno_in_the_developer_mode(desk: Desk, bru: Path) -> None:
 
 # --- Guzzle -----------------------------------------------------------------------------------------------------------
 
-AUTOLOADERS = Path("/usr/share/php/GuzzleHttp/autoload.php")
-
 
 @pytest.fixture
 def guzzle(desk: Desk) -> None:
-    """Lay out a project as Composer does, with the files that the page says to copy."""
-    if not AUTOLOADERS.exists():
-        pytest.skip("needs Guzzle: apt install php-cli php-guzzlehttp-guzzle")
-    for name in ("pmcred.php", "guzzle.php"):
-        shutil.copy(DOCS / "examples" / "php" / name, desk.here)
-    (desk.here / "vendor").mkdir()
-    (desk.here / "vendor" / "autoload.php").write_text(f"<?php require '{AUTOLOADERS}';")
+    """Lay out a project with the program of the page."""
+    write_guzzle_project(desk.here)
     (desk.here / "users.php").write_text(desk.recipe("Guzzle", "php"))
 
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+NEWMAN, BRU = "newman@6", "@usebruno/cli@4"
+
 
 def npm_program(package: str, name: str, temporary: pytest.TempPathFactory) -> Path:
     """Give a program of a package ("newman@6"), which is installed once however many processes run the tests."""
