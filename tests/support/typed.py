@@ -13,6 +13,7 @@ from support.reader import Reader
 
 # A page that needs a world of its own, and the test that types it there.
 READ_BY = {
+    "docs/audit.md": "test_docs_audit",
     "docs/examples/README.md": "test_docs_programs",
     "docs/exec.md": "test_docs_programs",
     "docs/git.md": "test_docs_programs",
@@ -31,7 +32,6 @@ NOT_TYPED = (
     ("docs/api.md", "pmcred api prod POST", "the look-alike has users alone", "test_cli_api"),
     ("docs/api.md", "pmcred api prod PUT", "the look-alike has users alone", "test_cli_api"),
     ("docs/api.md", "pmcred api prod GET /files", "the look-alike has users alone", "test_cli_api"),
-    ("docs/audit.md", "pmcred log", "it tells of a day", "test_e2e_audit"),
     ("docs/commands.md", "token=$(pmcred reject", "a token that lives is not replaced", "test_cli_reject"),
     ("docs/doctor.md", "pmcred doctor", "it tells of a service and a server that are ill", "test_doctor"),
     ("docs/profiles.md", "keyring", "a keyring", "test_keyring_source"),
