@@ -119,16 +119,22 @@ def personal(world: Refreshing) -> Profile:
     )
 
 
+async def served(world: Refreshing) -> HandOut:
+    """Have a personal access token served, a moment after its server has accepted it for the first time."""
+    world.configs.append(config(personal(world)))
+    await world.keeper.reload()
+    handed = await world.get()
+    await world.proved()
+    await trio.sleep(1)
+    return handed
+
+
 async def test_a_personal_access_token_that_its_server_refuses_is_not_handed_out(
     autojump_clock: MockClock, tmp_path: Path
 ) -> None:
     """Who reports it hears who can make another one, and so does everybody else; a new one serves at once."""
     async with refreshing(tmp_path, settings=YEAR) as world:
-        world.configs.append(config(personal(world)))
-        await world.keeper.reload()
-        handed = await world.get()
-        await world.proved()
-        await trio.sleep(1)
+        handed = await served(world)
         with pytest.raises(Failure) as living:
             await world.keeper.reject("prod", handed.access_token.fingerprint(), 30.0)
         assert living.value.code is Code.NOT_REJECTED
@@ -151,11 +157,7 @@ async def test_a_personal_access_token_that_was_refused_by_mistake_serves_after_
 ) -> None:
     """A server that was ill is asked once more when a person says so; without a word from it nothing changes."""
     async with refreshing(tmp_path, settings=YEAR) as world:
-        world.configs.append(config(personal(world)))
-        await world.keeper.reload()
-        handed = await world.get()
-        await world.proved()
-        await trio.sleep(1)
+        handed = await served(world)
         world.way.api_faults = [401, 401, 503]
         for attempt in (partial(world.keeper.reject, "prod", handed.access_token.fingerprint()), partial(login, world)):
             with pytest.raises(Failure, match="refuses the personal access token"):
