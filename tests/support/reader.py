@@ -42,7 +42,7 @@ _END = "\x1e"
 _STAYS = ("pmcred sandbox", "pmcredd", "pmcred watch")
 _QUESTION = (": ", "] ")
 # What a page shows of a command that fails.
-_FAILED = ("pmcred: ", "pmcredd: ", "Job for ", "http: error: ", "Traceback ")
+_FAILED = ("pmcred: ", "pmcredd: ", "Job for ", "http: error: ", "Traceback ", "  problem  ")
 _PATIENCE = 120.0  # seconds; only a test that fails waits so long
 _LINES, _COLUMNS = 50, 120
 

@@ -14,6 +14,7 @@ from support.reader import Reader
 # A page that needs a world of its own, and the test that types it there.
 READ_BY = {
     "docs/audit.md": "test_docs_audit",
+    "docs/doctor.md": "test_docs_doctor",
     "docs/examples/README.md": "test_docs_programs",
     "docs/exec.md": "test_docs_programs",
     "docs/git.md": "test_docs_programs",
@@ -33,7 +34,6 @@ NOT_TYPED = (
     ("docs/api.md", "pmcred api prod PUT", "the look-alike has users alone", "test_cli_api"),
     ("docs/api.md", "pmcred api prod GET /files", "the look-alike has users alone", "test_cli_api"),
     ("docs/commands.md", "token=$(pmcred reject", "a token that lives is not replaced", "test_cli_reject"),
-    ("docs/doctor.md", "pmcred doctor", "it tells of a service and a server that are ill", "test_doctor"),
     ("docs/profiles.md", "keyring", "a keyring", "test_keyring_source"),
     ("docs/profiles.md", "read -rs p", "a keyring", "test_keyring_source"),
     ("docs/protocol.md", "nc -U $XDG_RUNTIME_DIR", "what is typed into nc stands between what it shows", "test_server"),

@@ -27,6 +27,8 @@ import pytest
 UID = 1000
 RUNTIME = f"/run/user/{UID}"
 HOME = "/home/pat"
+HOST = "acme.processmaker.net"
+"""The docs' own instance: in there, a name of this machine."""
 ROOT = Path(__file__).parents[2]
 INSTALLED = sorted({sys.prefix, sys.base_prefix, str(ROOT)})
 """Where this Python and the package are."""
@@ -53,6 +55,8 @@ mount -t tmpfs -o mode=755 tmpfs /etc/systemd/user
 mount -t tmpfs -o mode=755 tmpfs /var/log
 printf '%s\\n' root:x:0:0::/root:/bin/sh pat:x:{UID}:{UID}::{HOME}:/bin/sh >/run/passwd
 mount --bind /run/passwd /etc/passwd
+{{ cat /etc/hosts; echo 127.0.0.1 {HOST}; }} >/run/hosts
+mount --bind /run/hosts /etc/hosts
 if [ -n "$COMMANDS" ]; then mount --bind "$COMMANDS" /usr/local/bin; fi
 """
 # It ends, and with it everything in its pid namespace, when the pipe to it is closed: also if we are killed.
