@@ -65,7 +65,6 @@ class World:
             "a.smith (user 7)": "demo (user 1)",
             "client_id=7": f"client_id={CODE.id}",
             "user_name=integration": "user_name=demo",
-            '"username": "admin"': '"username": "demo"',
         }
         return Reader(self.place / "terminals", home, environ, replace)
 
