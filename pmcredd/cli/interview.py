@@ -180,9 +180,9 @@ class Interview:
     def _choose_place(self, name: str, key: str) -> str:
         say(f"Where shall the {_QUESTIONS[key].lower()} be kept?")
         options = [
-            ("file", f"you type it now; it goes to {secret_file(os.environ, name, key)}, for your eyes only"),
+            ("file", f"you type it next, unseen; it goes to {secret_file(os.environ, name, key)}, for your eyes only"),
             ("command", "it stays where it is; a command prints it, such as: pass show pm/prod"),
-            ("profile", "you type it now; it stands in the profile itself"),
+            ("profile", "you type it next, unseen; it stands in the profile itself"),
         ]
         self._place = choose("Keep it in", options, default=self._place)
         return self._place
