@@ -40,6 +40,7 @@ done
 """
 _END = "\x1e"
 _STAYS = ("pmcred sandbox", "pmcredd", "pmcred watch")
+_LISTENS = ("nc -U $",)
 _QUESTION = (": ", "] ")
 # What a page shows of a command that fails.
 _FAILED = ("pmcred: ", "pmcredd: ", "Job for ", "http: error: ", "Traceback ", "  problem  ")
@@ -123,6 +124,11 @@ class Terminal(PseudoTerminal):
             assert _END not in self.screen[begun:], f"it has ended:\n{self.screen[begun:]}"
             assert self._read(deadline)
 
+    def interrupt(self) -> None:
+        """End what runs."""
+        for pid in self._session()[1:]:
+            self._end(pid)
+
     def drain(self) -> None:
         """Read what is there, so that nobody has to wait for a reader."""
         while select.select([self._master], [], [], 0)[0]:
@@ -154,7 +160,8 @@ class Terminal(PseudoTerminal):
 class Reader:
     """Somebody with a page before them: `replace` maps what the page says to what it is here.
 
-    `home` is where a page's `~` is and where they begin, unless `cwd` is another directory.
+    `home` is where a page's `~` is and where they begin, unless `cwd` is another directory. `knows` maps questions that
+    a page leaves to its reader to their answers.
     """
 
     def __init__(
@@ -166,9 +173,10 @@ class Reader:
         *,
         cwd: Path | None = None,
         machine: Machine | None = None,
+        knows: Mapping[str, str] | None = None,
     ) -> None:
         self._place, self._environ, self._replace, self._machine = place, environ, replace, machine
-        self._home, self._cwd = home, cwd or home
+        self._home, self._cwd, self._knows = home, cwd or home, knows or {}
         self._terminals: list[Terminal] = []
         self._stack = ExitStack()
         place.mkdir()
@@ -207,7 +215,10 @@ class Reader:
         for each in self._terminals:
             each.drain()
         shown = [self._here(line) for line in step.shown]
-        typed = {name: self._here(value) for name, value in answers.items()}
+        if step.command.startswith(_LISTENS):
+            self._converse(terminal, step)
+            return
+        typed = {name: self._here(value) for name, value in {**self._knows, **answers}.items()}
         output, status = terminal.finish(terminal.start(self._here(step.command)), shown, typed)
         told = self._there(plain(output))
         may_fail = any(line.startswith(_FAILED) for line in step.shown)
@@ -215,6 +226,18 @@ class Reader:
         assert not step.shown or is_shown(step.shown, told), (
             f"line {step.line}: {step.command}\nshows:\n" + "\n".join(step.shown) + f"\n\nbut here came:\n{told}"
         )
+
+    def _converse(self, terminal: Terminal, step: Step) -> None:
+        """Type into a command that goes on what the page shows at first, and below each empty line."""
+        begun = terminal.start(self._here(step.command))
+        typed = True
+        for number, line in enumerate(step.shown):
+            if typed:
+                terminal.type(self._here(line))
+            typed = not line
+            terminal.wait_until_shown(begun, [self._here(each) for each in step.shown[: number + 1]])
+        terminal.interrupt()
+        terminal.finish(begun)
 
     def _terminal(self) -> Terminal:
         place = self._place / f"terminal{len(self._terminals)}"
@@ -236,6 +259,8 @@ class Reader:
 
 def _answer(question: str, shown: list[str], answers: Mapping[str, str]) -> str:
     """Give what the page says to type; what is shown up to there is done with."""
+    if question in answers:
+        return answers[question]
     while shown:
         line = shown.pop(0).strip()
         if line.startswith(question):
