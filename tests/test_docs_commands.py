@@ -63,6 +63,7 @@ class World:
             "/run/user/1000": str(home / "run"),
             "/home/me": str(home),
             "a.smith (user 7)": "demo (user 1)",
+            "pmcred get sandbox": "pmcred get prod",
             "client_id=7": f"client_id={CODE.id}",
             "user_name=integration": "user_name=demo",
         }
