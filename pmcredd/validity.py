@@ -161,9 +161,13 @@ def rebase(held: Held, now: Moment) -> Held:
 def redated(held: Held, now: Moment, skew: float) -> Held:
     """Date a token from before a reboot by the server's clock, which is `skew` seconds ahead of ours.
 
-    Where the two agree the wall clock's word stands, as it is now (it may have been set since the token was rebased); a
-    few seconds between them are the way of the answer.
+    What the token says of its own end is by that clock as well, whatever ours said when the token came. Without such
+    a word, and where the two agree, the wall clock's stands as it is now (it may have been set since the token was
+    rebased); a few seconds between them are the way of the answer.
     """
+    if held.token.exp is not None and held.token.expires_in is not None:
+        left = held.token.exp - (now.wall + skew)
+        return _aged(held, now, max(0.0, held.token.expires_in - left))
     agree = abs(skew) <= WRONG_CLOCK and now.wall >= held.issued.wall
     age = now.wall - held.issued.wall + (0.0 if agree else skew)
     return _aged(held, now, age if age >= 0 else float("inf"))

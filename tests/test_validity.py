@@ -120,6 +120,19 @@ def test_a_clock_that_was_set_right_since_is_believed() -> None:
     assert validity.alive(dated, now)
 
 
+@pytest.mark.parametrize("off", [-400 * validity.DAY, -3600.0, 0.0, 3600.0])
+def test_what_a_token_says_of_its_end_outdoes_our_clock_of_then(off: float) -> None:
+    """A token came while our clock was wrong, and since the start the clock has been set: it is as old as it is."""
+    exp = validity.expires_at(REBOOTED)
+    token = replace(REBOOTED.token, exp=exp)
+    held = replace(REBOOTED, token=token, issued=replace(REBOOTED.issued, wall=REBOOTED.issued.wall + off))
+    now = moment(600)
+
+    dated = validity.redated(validity.rebase(held, now), now, 0.0)
+
+    assert validity.remaining(dated, now) == validity.remaining(validity.rebase(REBOOTED, now), now)
+
+
 def test_a_moment_in_the_future_is_not_believed() -> None:
     """An age cannot be negative: whoever dated that was wrong, and nothing is known."""
     assert validity.elapsed(moment(5), moment(4)) == float("inf")

@@ -400,8 +400,10 @@ class Daemon:
     def _held(self, pair: Pair, asked: Moment) -> Held:
         self.issued_in[pair.access] = self.boots
         refresh = None if pair.refresh is None else Secret(pair.refresh)
-        sub, jti = ("7", pair.access) if self.names_tokens else (None, None)
-        return Held(Token(Secret(pair.access), "Bearer", pair.lifetime, refresh, sub=sub, jti=jti), asked)
+        token = Token(Secret(pair.access), "Bearer", pair.lifetime, refresh)
+        if self.names_tokens:
+            token = replace(token, sub="7", jti=pair.access, exp=WALL + self.server.access[pair.access].ends)
+        return Held(token, asked)
 
     def save(self) -> None:
         """Let the worker do the oldest save."""
