@@ -10,6 +10,7 @@ from support.fuzzing import RUN, TARGETS, fuzz
 INPUTS = 1_000_000  # of a long run, for all parsers together
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_parser_takes_what_comes(name: str) -> None:
     """Every input ends in a value or in the parser's own error, and no text for people has a secret in it."""

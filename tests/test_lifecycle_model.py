@@ -397,6 +397,7 @@ def run(examples: int, steps: int) -> None:
     )
 
 
+@pytest.mark.storm
 def test_the_promises_hold_in_every_history() -> None:
     """Whatever happens to the machine, the server and the disk, the promises above hold."""
     run(examples=500, steps=40)
