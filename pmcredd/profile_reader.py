@@ -229,6 +229,8 @@ class _Reader:
             return self._wrong(
                 file, profile, prefix + name, "belongs to one profile", "write it in each [profiles.NAME]"
             )
+        if name in DAEMON_KEYS and (keys is DEFAULTS_KEYS or keys is PROFILE_KEYS):
+            return self._wrong(file, profile, prefix + name, "belongs to the daemon", "write it under [daemon]")
         if meant := closest(name, keys):
             mend = f"did you mean {meant}?"
         elif isinstance(raw, dict) and profile and not prefix:

@@ -705,6 +705,8 @@ def test_a_mistake_names_its_key_and_the_mend(text: str, key: str, said: str) ->
         ),
         ("[defaults]\ntimout = 1\n", "defaults.timout", "did you mean timeout?"),
         ("[defaults]\nclient_id = '1'\n", "defaults.client_id", "write it in each [profiles.NAME]"),
+        ("[defaults]\non_event = {}\n", "defaults.on_event", "write it under [daemon]"),
+        (f"[profiles.x]\n{TOKEN}on_event = {{}}\n", "on_event", "write it under [daemon]"),
         (f"[defaults]\npassword = '{CANARY}'\n", "defaults.password", "belongs to one profile"),
         (f"[defaults]\nurl = 1\n[profiles.x]\n{TOKEN.replace(URL, '')}", "defaults.url", "must be a string"),
         (f"[defaults]\ngrant = 1\n[profiles.x]\n{URL}", "defaults.grant", "must be one of"),
