@@ -63,3 +63,9 @@ def user_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
     for name, value in user.environ.items():
         monkeypatch.setenv(name, value)
     return user
+
+
+@pytest.fixture
+def user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> User:
+    """A user without files and daemon, and this process in that user's place."""
+    return user_here(tmp_path, monkeypatch)
