@@ -87,13 +87,16 @@ class Block:
 
     @property
     def steps(self) -> Iterator[Step]:
-        """Give each command of a console; a script is one, however many lines it has."""
+        """Give each command of a console; a script is one, unless each of its lines is a command by itself."""
         if self.kept is not None:
             yield from self.kept
             return
         if self.language in _OTHER_SHELLS:
             yield Step(self.line + 1, f"{self.language} -c {quote(self.text)}", ())
-        if self.is_script:
+        if self.is_script and all(_TYPED.match(line) for line in self.text.splitlines()):
+            for number, line in enumerate(self.text.splitlines(), self.line + 1):
+                yield Step(number, line, ())
+        elif self.is_script:
             yield Step(self.line + 1, f"({self.text}\n)" if "exit" in self.text else self.text, ())
         lines = self.text.splitlines()
         starts = [at for at, line in enumerate(lines) if line.startswith(_PROMPT)]

@@ -13,6 +13,7 @@ from support.reader import Reader
 
 # A page that needs a world of its own, and the test that types it there.
 READ_BY = {
+    "README.md": "test_docs_readme",
     "docs/api.md": "test_docs_api",
     "docs/audit.md": "test_docs_audit",
     "docs/doctor.md": "test_docs_doctor",
@@ -29,8 +30,6 @@ READ_BY = {
 NOT_TYPED = (
     ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[sandbox]'", "a clone", "test_docs_tutorial"),
     ("README.md", "python3 -m venv .venv && .venv/bin/pip install -q '.[test]'", "the check itself", "../.ci/run"),
-    ("README.md", ". .venv/bin/activate", "a clone and systemd", "test_docs_tutorial"),
-    ("README.md", "pmcred logout --all", "systemd", "test_systemd_manager"),
     ("docs/sandbox.md", "pip install", "from a registry, not from here", "test_docs_tutorial"),
     ("docs/systemd.md", "loginctl", "the whole machine's logind", "test_systemd_service"),
     ("docs/tutorial.md", "", "three terminals and a clone", "test_docs_tutorial"),
