@@ -17,15 +17,22 @@ from pmcredd.events import Events
 from pmcredd.exchange import Exchange
 from pmcredd.gate import Gate
 from pmcredd.keeper import Keeper
-from pmcredd.profiles import BadConfig, Config, EventCommand, EventName, Profile, Settings
+from pmcredd.profiles import BadConfig, Config, EventCommand, EventName, LiteralSecret, Profile, Settings
 from pmcredd.scheduler import Scheduler
+from pmcredd.secret import Secret
 from pmcredd.secret_reader import SecretReader
 from pmcredd.store import Store
 from pmcredd.upstream import Upstream
-from support.lives import Inline, TrioClock
+from support.lives import Inline, TrioClock, profile
 
+PROD = profile("prod")
 NO_SOCKET = "/nowhere/socket"  # of this keeper: nobody serves it
 Answer = Callable[[dict[str, str]], httpx.Response]
+
+
+def secret(value: str) -> LiteralSecret:
+    """Give a secret as if it stood in the profile."""
+    return LiteralSecret(Secret(value))
 
 
 def token(value: str, lifetime: float | None = 3600) -> httpx.Response:

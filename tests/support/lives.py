@@ -8,6 +8,7 @@ import trio
 from pmcredd.oauth import Token
 from pmcredd.profiles import Grant, LiteralSecret, Profile
 from pmcredd.secret import Secret
+from pmcredd.store import StoreProblem
 from pmcredd.validity import Held, Moment
 
 T = TypeVar("T")
@@ -15,6 +16,7 @@ Ts = TypeVarTuple("Ts")
 
 WALL = 1_700_000_000.0
 BOOT = 1000.0
+DAY = 86_400.0
 
 
 def moment(seconds: float = 0.0, *, wall_step: float = 0.0, boot_id: str = "this-boot") -> Moment:
@@ -39,6 +41,11 @@ def profile(name: str = "prod", **changes: object) -> Profile:
         "password": LiteralSecret(Secret("password-of-the-tests")),
     }
     return Profile(**{**fields, **changes})  # type: ignore[arg-type]  # the fields are checked where they are used
+
+
+def disk_full(*_: object, **__: object) -> None:
+    """Stand in for a call of the store: there is no room."""
+    raise StoreProblem("the disk is full", "df -h")
 
 
 class TrioClock:
