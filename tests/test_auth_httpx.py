@@ -1,5 +1,6 @@
 """What PmcredAuth does with httpx's own ways: its streams, its trace extension, proxies, and other transports."""
 
+import inspect
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -101,6 +102,38 @@ def test_a_trace_of_the_callers_own_goes_on(world: House) -> None:
 
     anyio.run(get)
     assert events.count("http11.send_request_headers.started") == 1
+
+
+def test_a_request_that_is_sent_in_a_loop_is_traced_once_each_time(world: House) -> None:
+    """Nothing of the last time is left around the caller's trace: a thousand layers would be a RecursionError."""
+    depths: list[int] = []
+
+    def trace(name: str, _: object) -> None:
+        if name == "http11.send_request_headers.started":
+            depths.append(len(inspect.stack(0)))
+
+    world.api.good = {OLD}
+    with http() as client:
+        request = client.build_request("GET", world.api.url, extensions={"trace": trace})
+        for _ in range(3):
+            assert client.send(request).status_code == 200
+    assert len(depths) == 3
+    assert len(set(depths)) == 1
+
+
+@pytest.mark.parametrize("backend", ["asyncio", "trio"])
+def test_a_request_may_go_by_a_client_of_either_kind(world: House, backend: str) -> None:
+    """What the one has put into it is not in the way of the other."""
+    request = httpx.Request("GET", world.api.url)
+
+    async def send() -> int:
+        async with httpx.AsyncClient(auth=PmcredAuth("prod"), trust_env=False) as client:
+            return (await client.send(request)).status_code
+
+    for _ in range(2):
+        with http() as client:
+            assert client.send(request).status_code == 200
+        assert anyio.run(send, backend=backend) == 200
 
 
 def test_a_proxy_is_given_the_token_for_the_instance_alone(world: House) -> None:
