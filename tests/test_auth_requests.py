@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import requests
-from support.api_server import NEW, OLD, House, Reply, house
+from support.api_server import NEW, NEWER, OLD, House, Reply, Seen, house
 
 from pmcredd import PmcredError
 from pmcredd.auth.requests import PmcredAuth
@@ -71,6 +71,67 @@ def test_an_answer_can_be_streamed(world: House, session: requests.Session) -> N
     """The refused one is read, the one that counts is the caller's to read."""
     with session.get(world.api.url, stream=True) as response:
         assert response.raw.read() == b'{"data":[]}'
+
+
+@pytest.mark.parametrize("way", ["", "/first"])
+def test_a_prepared_request_has_its_401_reported_each_time(
+    world: House, session: requests.Session, caplog: pytest.LogCaptureFixture, way: str
+) -> None:
+    """However often it is sent, and whether or not a redirect leads to the refusal."""
+    world.api.special["/first"] = Reply(302, (("Location", "/second"),))
+    prepared = session.prepare_request(requests.Request("GET", world.api.url + way))
+    for good in (NEW, NEWER):
+        world.api.good = {good}
+        assert session.send(prepared).status_code == 200
+    world.api.good = set()
+    assert session.send(prepared).status_code == 401  # there is no other token
+    world.issuer.tokens, world.api.good = [NEWER, OLD], {OLD}
+    assert session.send(prepared).status_code == 200
+    assert world.asked() == ["get"] + ["reject"] * 4
+    assert "refused as well" not in caplog.text
+
+
+def test_a_fresh_token_that_is_refused_is_not_held_against_the_next_time(
+    world: House, session: requests.Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The third token is good; one exchange alone does not go so far."""
+    world.api.good = {NEWER}
+    prepared = session.prepare_request(requests.Request("GET", world.api.url))
+    assert session.send(prepared).status_code == 401
+    assert "refused as well" in caplog.text
+    assert session.send(prepared).status_code == 200
+    assert world.api.bearers() == [OLD, NEW, NEW, NEWER]
+
+
+def test_a_redirect_after_a_second_try_gets_no_third_one(
+    world: House, session: requests.Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is still the same exchange, and the fresh token is refused at its end."""
+    replies = iter([Reply(401), Reply(302, (("Location", "/second"),))])
+    plain = world.api.reply
+    world.api.reply = lambda request: next(replies) if request.path == "/first" else plain(request)  # type: ignore[method-assign]
+    world.api.good = {NEWER}
+    assert session.get(world.api.url + "/first").status_code == 401
+    assert world.api.bearers() == [OLD, NEW, NEW]
+    assert "refused as well" in caplog.text
+
+
+def test_a_connection_that_breaks_in_the_second_try_ends_the_exchange(world: House, session: requests.Session) -> None:
+    """Who sends the request again has its 401 mended as if nothing had been."""
+    prepared = session.prepare_request(requests.Request("GET", world.api.url))
+    plain = world.api.reply
+
+    def reply(request: Seen) -> Reply:
+        if request.authorization == f"Bearer {NEW}":
+            raise ConnectionResetError
+        return plain(request)
+
+    world.api.reply = reply  # type: ignore[method-assign]
+    with pytest.raises(requests.ConnectionError):
+        session.send(prepared)
+    world.api.reply, world.api.good = plain, {NEWER}  # type: ignore[method-assign]
+    assert session.send(prepared).status_code == 200
+    assert world.asked() == ["get", "reject", "reject"]
 
 
 def test_the_callers_own_hooks_see_what_the_caller_gets(world: House, session: requests.Session) -> None:

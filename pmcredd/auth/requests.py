@@ -15,7 +15,8 @@ from pmcredd.auth import rules, tokens
 class PmcredAuth(tokens.MadeOfTokens, AuthBase):
     """Sends a profile's token along, and once a fresh one if the server refuses it.
 
-    The daemon is asked for each request. One object may serve any number of sessions and threads.
+    The daemon is asked for each request that is prepared. A PreparedRequest that is sent again has the token that it
+    had last, until that one is refused. One object may serve any number of sessions and threads.
 
     A 401 is reported to the daemon, and the request is sent once more if there is another token and the body can be
     sent twice: bytes, text, JSON, a form, a file that can seek. What a generator gave cannot; then the 401 is the
@@ -40,22 +41,28 @@ class PmcredAuth(tokens.MadeOfTokens, AuthBase):
         """Give a request its token, and look at its answer."""
         token = self._tokens.get()
         _carry(request, token)
-        request.register_hook("response", _Watch(self._tokens, token))
+        request.register_hook("response", _Watch(self._tokens, token, request))
         return request
 
 
 class _Watch:
-    """Looks at each answer to a request, those on the way of its redirects too: they keep its hooks."""
+    """Looks at each answer to a request, those on the way of its redirects too: they keep its hooks.
 
-    def __init__(self, source: tokens.Tokens, token: AccessToken) -> None:
+    So does a request that is sent again: nothing may outlive an exchange but the token.
+    """
+
+    def __init__(self, source: tokens.Tokens, token: AccessToken, first: requests.PreparedRequest) -> None:
         self._source = source
         self._token = token
+        self._first = first
         self._again = False
 
     def __call__(self, response: requests.Response, **sending: Any) -> requests.Response:  # noqa: ANN401 - what goes on to the adapter as it came
         if self._refused(response):
             response = self._retry(response, sending)
         _guard(response, self._token)
+        if not response.is_redirect:
+            self._again = False
         return response
 
     def _retry(self, refused: requests.Response, sending: dict[str, Any]) -> requests.Response:
@@ -69,11 +76,13 @@ class _Watch:
             raise
         if fresh is None or not _rewound(refused.request, fresh):
             return refused
-        self._again, self._token = True, fresh
+        self._token = fresh
         _ = refused.content  # so that its connection can be used again
         refused.close()
         _carry(refused.request, fresh)  # the object itself: a redirect copies it
+        _carry(self._first, fresh)  # which may be sent again, and after a redirect is another object
         response = refused.connection.send(refused.request, **sending)
+        self._again = True  # not before: an error ends the exchange
         response.history = [*refused.history, refused]
         return self._retry(response, sending) if self._refused(response) else response
 
