@@ -11,11 +11,12 @@ import anyio
 import httpx
 import pytest
 import requests
+from support.api_server import house
 from support.api_user import read_block
 from support.daemon import Daemon, running, user_at, write_profiles
 from support.sandbox import SandboxProcess, sandbox_process
 
-from pmcredd import get_token
+from pmcredd import get_token, wire
 from pmcredd.auth.httpx import PmcredAuth as HttpxAuth
 from pmcredd.auth.requests import PmcredAuth as RequestsAuth
 from pmcredd.sandbox.instances import USERS
@@ -38,15 +39,20 @@ def daemon(tmp_path: Path, sandbox: SandboxProcess, monkeypatch: pytest.MonkeyPa
     """Run a daemon with profiles prod and sandbox3, and let this process find it."""
     user = user_at(tmp_path)
     write_profiles(user, sandbox.profiles_toml().replace("[profiles.sandbox]", "[profiles.prod]"))
-    quiet = user.config.parent / "httpie" / "config.json"
-    quiet.parent.mkdir()
+    set_up(user.socket, monkeypatch)
+    with running(user) as started:
+        yield started
+
+
+def set_up(socket: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process and HTTPie find the daemon and no proxy; HTTPie is not to look for news of itself."""
+    quiet = socket.parents[2] / ".config" / "httpie" / "config.json"
+    quiet.parent.mkdir(parents=True)
     quiet.write_text(json.dumps({"disable_update_warnings": True}))
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("PMCRED_SOCKET", str(user.socket))
-    with running(user) as started:
-        yield started
+    monkeypatch.setenv("PMCRED_SOCKET", str(socket))
 
 
 def by_httpx(url: str, profile: str) -> list[str]:
@@ -184,3 +190,16 @@ def test_httpie_tells_an_error_and_its_mend(sandbox: SandboxProcess) -> None:
     assert "ForeignUrl: the token of profile prod goes to" in done.stderr
     assert "try: name the profile of that instance: pmcred profile list" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_httpie_tells_the_mend_after_a_401_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the daemon says instead of another token: why, and what to do, each once."""
+    socket = tmp_path / "run" / "pmcred" / "socket"
+    set_up(socket, monkeypatch)
+    with house(socket) as world:
+        world.issuer.rejects = wire.format_error(wire.Code.WAITING, "its last tokens were refused", "pmcred mend prod")
+        done = httpie("-A", "pmcred", "-a", "prod", world.api.url)
+        assert world.asked() == ["get", "reject"]
+    assert done.returncode != 0
+    told = " ".join(done.stderr.split())
+    assert told.endswith(" error: PmcredError: its last tokens were refused; try: pmcred mend prod")
