@@ -1,6 +1,7 @@
 """docs/examples: the clients for Node.js and PHP do what the protocol's page asks of a client, and the examples run."""
 
 import hashlib
+import http.server
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 from support.daemon import Daemon, running, user_at, write_profiles
 from support.elsewhere import elsewhere
 from support.fake_daemon import TOKEN, FakeDaemon
-from support.recipes import DOCS
+from support.recipes import DOCS, write_guzzle_project
 from support.sandbox import SandboxProcess, sandbox_process
 from support.user import User
 
@@ -182,6 +184,39 @@ def test_every_block_of_an_answer(language: Language, at: Path) -> None:
     )
 
 
+COUNTING = {
+    "node": f"""
+    import {{ ask }} from "{EXAMPLES}/node/pmcred.mjs";
+    let [seen, split] = [0, String.prototype.split];
+    String.prototype.split = function (...by) {{ seen += this.length; return split.apply(this, by); }};
+    console.log((await ask("status")).length, seen);
+    """,
+    "php": f"""
+    namespace Pmcred {{
+        $seen = 0;
+        function explode(string $by, string $text, int $most = PHP_INT_MAX): array {{
+            $GLOBALS['seen'] += $by === "\n" ? strlen($text) : 0;
+            return \\explode($by, $text, $most);
+        }}
+        require '{EXAMPLES}/php/pmcred.php';
+        echo count(ask('status')), ' ', $seen;
+    }}
+    """,
+}
+
+
+def test_a_long_answer_is_read_once(language: Language, at: Path) -> None:
+    """However many pieces it comes in, what has been taken apart is not taken apart again."""
+    answer = b"ok 10000\n" + (b"profile=a\nurl=" + b"x" * 200 + b"\n\n") * 10_000
+    program = [*language.command[:-1], COUNTING["node"]] if language.name == "node" else ["php", "-r", COUNTING["php"]]
+    with FakeDaemon(at, lambda _: answer):
+        ran = run(environ_of(at), *program)
+    assert ran.stderr == ""
+    blocks, seen = map(int, ran.stdout.split())
+    assert blocks == 10_000
+    assert len(answer) <= seen < 2 * len(answer)
+
+
 WHOLE = b"ok\naccess_token=abc\nprofile=prod\n\n"
 
 
@@ -341,6 +376,195 @@ def test_the_token_is_not_redirected(language: Language, at: Path) -> None:
     assert status == 302
     assert [(one["authorization"], one["accept"]) for one in seen] == [("Bearer abc", "application/json")]
     assert got["code"] == "bad-request"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """A daemon whose first token, `old`, is refused by the server at `url`, a path below a host's.
+
+    `seen` holds the path and the Authorization of each request to the server, which answers with the body it got.
+    """
+
+    url: str
+    daemon: FakeDaemon
+    seen: list[tuple[str, str | None]]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """Name the daemon's socket."""
+        return environ_of(self.daemon.path)
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Refuses the token `old`, sends on who asks for /pm/away, and gives everybody else their body back."""
+
+    protocol_version = "HTTP/1.1"
+    seen: list[tuple[str, str | None]]
+
+    def do_GET(self) -> None:
+        length = int(self.headers["Content-Length"] or 0)
+        body = self._chunked() if self.headers["Transfer-Encoding"] else self.rfile.read(length)
+        self.seen.append((self.path, self.headers["Authorization"]))
+        self.send_response(
+            401 if self.headers["Authorization"] == "Bearer old" else 302 if "away" in self.path else 200
+        )
+        self.send_header("Location", "/pm/%2e%2e/other")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_POST = do_GET  # noqa: N815 - the base class's name
+
+    def _chunked(self) -> bytes:
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def log_message(self, format: str, *words: object) -> None:  # noqa: A002 - the base class's name
+        pass
+
+
+@contextmanager
+def instance(at: Path, *, token: str) -> Iterator[Instance]:
+    """Run both; the daemon gives `token` first, and `new` for one that was refused."""
+    seen: list[tuple[str, str | None]] = []
+    handler = type("Handler", (Server,), {"seen": seen})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/pm"
+
+        def answer(request: bytes) -> bytes:
+            given = token if request.startswith(b"get ") else "new"
+            return f"ok\naccess_token={given}\nprofile=prod\nurl={url}\n\n".encode()
+
+        try:
+            with FakeDaemon(at, answer) as daemon:
+                yield Instance(url, daemon, seen)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../other",
+        "/..",
+        "/./..",
+        "/%2e%2E/other",
+        "/.%2e/other",
+        "/x/..;y/other",
+        "/%2f..%2fother",
+        "/x%5c..%5Cother",
+        "/\\..\\..\\other",
+        "/.\t./other",
+        "/.\n./other",
+        "/%2f.\t./other",
+        "/../other?a=b",
+        "x/other",
+    ],
+)
+def test_no_path_leads_out_of_the_profile(language: Language, at: Path, path: str) -> None:
+    """Whoever takes the dots away, the client or the server: the token is not sent elsewhere on the host."""
+    with instance(at, token="new") as here:
+        got = language.call(here.environ, "callApi", "prod", path)
+    assert got["code"] == "bad-request", got
+    assert here.seen == []
+
+
+@pytest.mark.parametrize("path", ["/", "/a..b/.c/...", "/users?from=/../x", "/users?like=a\\b", "/a%2fb", "//x"])
+def test_a_path_with_innocent_dots(language: Language, at: Path, path: str) -> None:
+    """What looks like it and stays where it is, is called as it was written."""
+    with instance(at, token="new") as here:
+        got = language.call(here.environ, "callApi", "prod", path)
+    assert got == [200, ""]
+    assert here.seen == [(f"/pm{path}", "Bearer new")]
+
+
+def test_guzzle_keeps_the_token_below_the_profile(tmp_path: Path, at: Path) -> None:
+    """The profile's own url has it, and what is below; what a server might take for another place has not."""
+    needs("php")
+    write_guzzle_project(tmp_path)
+    script = tmp_path / "get.php"
+    with instance(at, token="new") as here:
+        script.write_text(f"""<?php
+        require 'vendor/autoload.php';
+        require 'guzzle.php';
+        $stack = GuzzleHttp\\HandlerStack::create();
+        $stack->push(Pmcred\\guzzleMiddleware('prod'));
+        $client = new GuzzleHttp\\Client(['handler' => $stack]);
+        foreach (['', '/', '/x', '/../other', '/%2e%2e/other', '/x\\..\\..\\other', 'x', '/away'] as $path) {{
+            $client->get('{here.url}' . $path);
+        }}
+        """)
+        ran = run(here.environ, "sh", "-c", f"cd {tmp_path} && exec php get.php")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert here.seen == [
+        ("/pm", "Bearer new"),
+        ("/pm/", "Bearer new"),
+        ("/pm/x", "Bearer new"),
+        ("/pm/../other", None),
+        ("/pm/%2e%2e/other", None),
+        ("/pm/x%5C..%5C..%5Cother", None),
+        ("/pmx", None),
+        ("/pm/away", "Bearer new"),
+        ("/pm/%2e%2e/other", None),
+    ]
+
+
+def test_a_body_is_sent_again_only_if_it_can_be(tmp_path: Path, at: Path) -> None:
+    """What is kept arrives whole with the next token; of what is used up, the 401 is told and nothing is sent."""
+    needs("node")
+    (tmp_path / "file").write_text("body")
+    script = f"""
+    import {{ createReadStream }} from "node:fs";
+    import {{ Readable }} from "node:stream";
+    import {{ callApi }} from "{EXAMPLES}/node/pmcred.mjs";
+    const form = new FormData();
+    form.set("name", "body");
+    const bytes = new TextEncoder().encode("body");
+    const bodies = {{
+      text: "body", buffer: Buffer.from("body"), bytes, arrayBuffer: bytes.buffer, view: new DataView(bytes.buffer),
+      blob: new Blob(["body"]), form, parameters: new URLSearchParams("body"), nothing: undefined, none: null,
+      generator: (async function* () {{ yield "body"; }})(), file: createReadStream("{tmp_path}/file"),
+      stream: new Blob(["body"]).stream(), readable: Readable.from(["body"]),
+    }};
+    const told = {{}};
+    for (const [name, body] of Object.entries(bodies)) {{
+      const answer = await callApi("prod", "/x", {{ method: "POST", body, duplex: "half" }});
+      told[name] = [answer.status, (await answer.text()).includes("body")];
+    }}
+    console.log(JSON.stringify(told));
+    """
+    with instance(at, token="old") as here:
+        ran = run(here.environ, "node", "--input-type=module", "-e", script)
+    assert ran.stderr == ""
+    kept = ("text", "buffer", "bytes", "arrayBuffer", "view", "blob", "form", "parameters")
+    used_up = ("generator", "file", "stream", "readable")
+    assert json.loads(ran.stdout) == {
+        **{name: [200, True] for name in kept},
+        **{name: [200, False] for name in ("nothing", "none")},
+        **{name: [401, True] for name in used_up},
+    }
+    assert len(here.seen) == 2 * (len(kept) + 2) + len(used_up)
+
+
+def test_the_refused_token_is_told_of_its_own_profile(at: Path) -> None:
+    """Of the one that $PMCRED_PROFILE names, if the call names none."""
+    needs("node")
+    with instance(at, token="old") as here:
+        script = f"""
+        import {{ callApi }} from "{EXAMPLES}/node/pmcred.mjs";
+        console.log((await callApi(undefined, "/x")).status);
+        """
+        ran = run(here.environ | {"PMCRED_PROFILE": "prod"}, "node", "--input-type=module", "-e", script)
+    assert (ran.stdout, ran.stderr) == ("200\n", "")
+    assert [line.split(b" ")[:2] for line in here.daemon.requests] == [[b"get", b"prod"], [b"reject", b"prod"]]
 
 
 @pytest.mark.parametrize(

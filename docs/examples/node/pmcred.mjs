@@ -40,7 +40,7 @@ export async function reject(profile, accessToken, { timeout = 60 } = {}) {
 
 /**
  * fetch() a path of a profile's ProcessMaker ("/api/1.0/users") with its token. A token that is refused with a 401 is
- * reported, and the request is sent once more with the next one; a body that is a stream can be sent only once.
+ * reported, and the request is sent once more with the next one, unless its body can be read only once, as a stream.
  */
 export async function callApi(profile, path, options = {}) {
   const send = (token) => {
@@ -48,17 +48,31 @@ export async function callApi(profile, path, options = {}) {
     headers.set("Authorization", `Bearer ${token.accessToken}`);
     // Where JSON is not what is asked for first, a refused token is answered with the login page and not with a 401.
     if (!headers.has("Accept")) headers.set("Accept", "application/json");
-    return fetch(token.url + path, { ...options, headers, redirect: "manual" });
+    return fetch(below(token.url, path), { ...options, headers, redirect: "manual" });
   };
-  // "@elsewhere/" would make another host of it.
-  if (!path.startsWith("/")) throw new PmcredError("bad-request", `the path ${path} does not begin with a slash`);
   const token = await getToken(profile);
   const answer = await send(token);
   if (answer.status !== 401) return answer;
-  const next = await reject(profile, token.accessToken);
-  if (options.body instanceof ReadableStream) return answer;
+  const next = await reject(token.profile, token.accessToken);
+  if (!isReplayable(options.body)) return answer;
   await answer.body?.cancel();
   return send(next);
+}
+
+/** The token is for what is below the profile's url: "@elsewhere/" would be another host, and "/../" another place. */
+function below(base, path) {
+  // Many a server takes %2f and %5c for a slash before it looks for dots, and drops what follows a semicolon.
+  const dots = /(?:\/|%2f|%5c)(?:\.|%2e){1,2}(?=[/;]|%2f|%5c|$)/i;
+  const [way] = path.split(/[?#]/);
+  const plain = way.startsWith("/") && !/[\\\x00-\x1f]/.test(way) && !dots.test(way);
+  if (plain && new URL(base + path).href.startsWith(new URL(`${base}/`).href)) return base + path;
+  throw new PmcredError("bad-request", `the path ${path} must begin with a slash and have no ., .. or backslash in it`);
+}
+
+/** Whether fetch() can send this body again; of all that is not known here it cannot be said. */
+function isReplayable(body) {
+  if (body === undefined || body === null || typeof body === "string" || ArrayBuffer.isView(body)) return true;
+  return [ArrayBuffer, Blob, FormData, URLSearchParams].some((kind) => body instanceof kind);
 }
 
 /** Send a request of the protocol and give the blocks of its answer: await ask("status", "prod"). No streams. */
@@ -136,11 +150,10 @@ function exchange(connection, line, seconds) {
   return new Promise((resolve, fail) => {
     const late = new PmcredError("waiting", `the daemon has not answered within ${seconds} s`);
     const timer = setTimeout(() => connection.destroy(late), Math.min(seconds * 1000, 2 ** 31 - 1));
-    let text = "";
+    const parse = answerParser();
     connection.setEncoding("latin1").on("data", (piece) => {
-      text += piece;
       try {
-        const blocks = parseAnswer(text);
+        const blocks = parse(piece);
         if (blocks) resolve(blocks);
       } catch (error) {
         fail(error instanceof PmcredError ? error : nonsense());
@@ -158,26 +171,33 @@ function exchange(connection, line, seconds) {
 const nonsense = () => new PmcredError("internal", "the daemon's answer makes no sense");
 const broken = (why) => new PmcredError("stopping", `the connection to the daemon broke: ${why}`, "pmcred status");
 
-/** Give the blocks of an answer; nothing while some of it is yet to come. */
-function parseAnswer(text) {
-  const [head, ...lines] = text.split("\n").slice(0, -1);
-  if (head === undefined) return undefined;
-  const found = /^(?:ok(?: (?<count>\d+))?|error (?<code>\S+))$/.exec(head)?.groups;
-  if (!found) throw nonsense();
+/** Make a function that takes an answer piece by piece: it gives the blocks once all have come, and nothing before. */
+function answerParser() {
   const blocks = [];
-  let block = Object.create(null);
-  for (const line of lines) {
-    const [, key, value] = /^([^=]+)=(.*)$/s.exec(line) ?? [];
-    if (line === "") {
-      blocks.push(block);
-      block = Object.create(null);
-    } else if (key === undefined) {
-      throw nonsense();
-    } else {
-      block[key] ??= decodeURIComponent(value); // of two the first counts
+  let [head, block, rest] = [undefined, Object.create(null), ""];
+  return (piece) => {
+    const lines = (rest + piece).split("\n");
+    rest = lines.pop(); // what has no newline yet
+    if (lines.length > 0) head ??= parseHead(lines.shift());
+    for (const line of lines) {
+      const [, key, value] = /^([^=]+)=(.*)$/s.exec(line) ?? [];
+      if (line === "") {
+        blocks.push(block);
+        block = Object.create(null);
+      } else if (key === undefined) {
+        throw nonsense();
+      } else {
+        block[key] ??= decodeURIComponent(value); // of two the first counts
+      }
     }
-  }
-  if (blocks.length < Number(found.count ?? 1)) return undefined;
-  if (found.code) throw new PmcredError(found.code, blocks[0].message, blocks[0].hint);
-  return blocks;
+    if (head === undefined || blocks.length < Number(head.count ?? 1)) return undefined;
+    if (head.code) throw new PmcredError(head.code, blocks[0].message, blocks[0].hint);
+    return blocks;
+  };
+}
+
+function parseHead(line) {
+  const found = /^(?:ok(?: (?<count>\d+))?|error (?<code>\S+))$/.exec(line);
+  if (!found) throw nonsense();
+  return found.groups;
 }

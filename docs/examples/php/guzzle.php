@@ -47,6 +47,7 @@ function guzzleMiddleware(string $profile): callable
 function isFor(Token $token, UriInterface $uri): bool
 {
     $base = new \GuzzleHttp\Psr7\Uri($token->url);
-    $inside = str_starts_with($uri->getPath(), rtrim($base->getPath(), '/') . '/');
+    $path = $uri->getPath() . '/'; // the url itself is its own, too
+    $inside = str_starts_with($path, rtrim($base->getPath(), '/') . '/') && isPlain($path);
     return $inside && !UriComparator::isCrossOrigin($base, $uri);
 }

@@ -75,8 +75,9 @@ function callApi(
     ?string $body = null,
     string $contentType = 'application/json',
 ): array {
-    if (!str_starts_with($path, '/')) { // '@elsewhere/' would make another host of it
-        throw new PmcredError('bad-request', "the path $path does not begin with a slash");
+    if (!isPlain(substr($path, 0, strcspn($path, '?#')))) {
+        $why = 'must begin with a slash and have no ., .. or backslash in it';
+        throw new PmcredError('bad-request', "the path $path $why");
     }
     $token = getToken($profile);
     $answer = send($token, $path, $method, $body, $contentType);
@@ -84,6 +85,14 @@ function callApi(
         return $answer;
     }
     return send(reject($profile, $token->accessToken), $path, $method, $body, $contentType);
+}
+
+/** Tell whether a path stays where it is put: '@elsewhere/' would be another host, and '/../' another place. */
+function isPlain(string $path): bool
+{
+    // Many a server takes %2f and %5c for a slash before it looks for dots, and drops what follows a semicolon.
+    $dots = '~(?:/|%2f|%5c)(?:\.|%2e){1,2}(?=[/;]|%2f|%5c|$)~iD';
+    return str_starts_with($path, '/') && !preg_match('~[\\\\\x00-\x1f]~', $path) && !preg_match($dots, $path);
 }
 
 /** @return array{int, string} */
@@ -115,7 +124,8 @@ function ask(string $verb, string $target = '', array $keys = []): array
     }
     $connection = connect();
     try {
-        return exchange($connection, "$line\n", ($keys['timeout'] ?? 60) + 10);
+        @fwrite($connection, "$line\n");
+        return parseAnswer(linesOf($connection, ($keys['timeout'] ?? 60) + 10));
     } finally {
         fclose($connection);
     }
@@ -204,17 +214,16 @@ function wrongDirectory(string $directory, int $uid): string
 }
 
 /**
- * Write a line and wait, for so many seconds, until its answer is whole.
+ * Give the lines that come, for so many seconds.
  *
  * @param resource $connection
- * @return list<array<string, string>>
+ * @return \Generator<int, string>
  */
-function exchange($connection, string $line, int $seconds): array
+function linesOf($connection, int $seconds): \Generator
 {
     $deadline = hrtime(true) / 1e9 + $seconds;
-    @fwrite($connection, $line);
-    $text = '';
-    while (($blocks = parseAnswer($text)) === null) {
+    $rest = '';
+    while (true) {
         $left = (int) ceil($deadline - hrtime(true) / 1e9);
         stream_set_timeout($connection, max($left, 1));
         $piece = (string) @fread($connection, 65536);
@@ -225,9 +234,12 @@ function exchange($connection, string $line, int $seconds): array
             $why = 'the connection to the daemon broke: it was closed before the answer was whole';
             throw new PmcredError('stopping', $why, 'pmcred status');
         }
-        $text .= $piece;
+        $lines = explode("\n", $rest . $piece);
+        $rest = array_pop($lines); // what has no newline yet
+        foreach ($lines as $line) {
+            yield $line;
+        }
     }
-    return $blocks;
 }
 
 function nonsense(): PmcredError
@@ -236,24 +248,22 @@ function nonsense(): PmcredError
 }
 
 /**
- * Give the blocks of an answer; null while some of it is yet to come.
+ * Give the blocks of an answer, and take no line more than it has.
  *
- * @return ?list<array<string, string>>
+ * @param \Generator<int, string> $lines
+ * @return list<array<string, string>>
  */
-function parseAnswer(#[\SensitiveParameter] string $text): ?array
+function parseAnswer(\Generator $lines): array
 {
-    $lines = explode("\n", $text);
-    array_pop($lines); // what has no newline yet
-    if ($lines === []) {
-        return null;
-    }
     $pattern = '/^(?:ok(?: (?<count>\d+))?|error (?<code>\S+))$/D';
-    if (!preg_match($pattern, array_shift($lines), $head, PREG_UNMATCHED_AS_NULL)) {
+    if (!preg_match($pattern, $lines->current(), $head, PREG_UNMATCHED_AS_NULL)) {
         throw nonsense();
     }
     $blocks = [];
     $block = [];
-    foreach ($lines as $line) {
+    while (count($blocks) < (int) ($head['count'] ?? 1)) {
+        $lines->next();
+        $line = $lines->current();
         if ($line === '') {
             $blocks[] = $block;
             $block = [];
@@ -263,9 +273,6 @@ function parseAnswer(#[\SensitiveParameter] string $text): ?array
         } else {
             throw nonsense();
         }
-    }
-    if (count($blocks) < (int) ($head['count'] ?? 1)) {
-        return null;
     }
     if (isset($head['code'])) {
         throw new PmcredError($head['code'], $blocks[0]['message'] ?? '', $blocks[0]['hint'] ?? '');
