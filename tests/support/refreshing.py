@@ -49,7 +49,7 @@ PM3 = Profile(
     client_id=PM3_CLIENT.id,
     client_secret=LiteralSecret(Secret(PM3_CLIENT.secret)),
 )
-
+YEAR = Settings(throttle=None)  # a server whose tokens live a year, as they do by default
 
 _kills = itertools.count(1)
 
@@ -59,8 +59,7 @@ class Way(httpx.AsyncBaseTransport):
     """The way to the sandbox, on which answers can be lost: each request takes the next fault.
 
     "refused": no connection. "lost before": nothing arrives. "lost after": the server acts, and its answer is lost. A
-    number
-    is a status that a front end answers with, before the server sees anything.
+    number is a status that a front end answers with, before the server sees anything.
     """
 
     inner: httpx.AsyncBaseTransport
@@ -135,6 +134,17 @@ class Refreshing:
         """Whether the server accepts a token now."""
         world = self.sandbox.pm4 if handed.profile == "prod" else self.sandbox.pm3
         return world.bearer(handed.access_token.reveal()) is not None
+
+
+def fingerprint(handed: HandOut) -> str:
+    """Name a handed-out token."""
+    return handed.access_token.fingerprint()
+
+
+async def end_of_lease(world: Refreshing, handed: HandOut) -> None:
+    """Wait until just before the promise of a hand-out ends."""
+    assert handed.good_until is not None
+    await trio.sleep(max(0.0, handed.good_until - world.clock.now().wall - 0.01))
 
 
 @asynccontextmanager
