@@ -1,4 +1,4 @@
-"""What comes of a report that a token was refused, beside the usual (test_keeper_refresh.py)."""
+"""What comes of a report that a token was refused, beside the usual (test_keeper_report.py)."""
 
 from dataclasses import replace
 from functools import partial
