@@ -106,14 +106,17 @@ async def test_a_login_while_a_refresh_is_under_way(autojump_clock: MockClock, t
         assert world.lives(handed)
 
 
-async def test_a_login_outlives_what_is_said_of_the_old_pair(autojump_clock: MockClock, tmp_path: Path) -> None:
+@pytest.mark.parametrize("all_dead", [True, False], ids=["all its tokens", "its refresh token"])
+async def test_a_login_outlives_what_is_said_of_the_old_pair(
+    autojump_clock: MockClock, tmp_path: Path, all_dead: bool
+) -> None:
     """The server calls the old refresh token dead after somebody has logged in again: on disk the new one stays."""
     async with refreshing(tmp_path) as world:
         await world.login()
         world.way.hold = trio.Event()
         await trio.sleep(26)
         held, world.way.hold = world.way.hold, None
-        world.sandbox.pm4.revoke_all(access=True, refresh=True)
+        world.sandbox.pm4.revoke_all(access=all_dead, refresh=True)
         await world.login()
         held.set()
         await wait_all_tasks_blocked()
