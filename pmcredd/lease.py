@@ -6,8 +6,9 @@ renewal is forced. So promises are short, and asked for again while the command 
 does not hold up a renewal for a day; and the last one before the renewal is due reaches as far as any may.
 
 The process beside is told by the kernel when the command ends (a pidfd, which outlives exec), and ends then too. It
-shares nothing with the command: another session, no terminal, none of its descriptors; nor is it the command's child,
-for that may wait for all it has. It knows the token by its fingerprint only.
+shares nothing with the command: another session, no terminal, none of its descriptors, not its directory; nor is it the
+command's child, for that may wait for all it has (so a container's first process, which adopts orphans, has none beside
+it). It knows the token by its fingerprint only.
 """
 
 import fcntl
@@ -60,6 +61,8 @@ def hold_beside(token: AccessToken, environ: Mapping[str, str], socket_path: Pat
     Gives False where there can be none (the kernel, before Linux 5.3, does not tell of that end; the user may have no
     more processes): the promises that were made stand.
     """
+    if os.getpid() == 1:
+        return False  # a container's first process adopts all orphans: the command would have a child it does not know
     words = [token.profile, token.fingerprint, *([] if socket_path is None else [os.path.abspath(socket_path)])]
     try:
         ourselves = os.pidfd_open(os.getpid())
@@ -84,8 +87,6 @@ def hold_beside(token: AccessToken, environ: Mapping[str, str], socket_path: Pat
 
 def _leave(ourselves: int, words: list[str], environ: Mapping[str, str]) -> None:
     os.setsid()
-    if os.fork():
-        os._exit(0)  # whoever adopts orphans has the other one now
     kept = fcntl.fcntl(ourselves, fcntl.F_DUPFD, _PIDFD + 1)  # out of the way: ours may have had no stdin
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in range(3):
@@ -96,6 +97,8 @@ def _leave(ourselves: int, words: list[str], environ: Mapping[str, str]) -> None
     with suppress(OSError):  # a container without /proc
         last = max(map(int, os.listdir("/proc/self/fd")))
     os.closerange(_PIDFD + 1, last + 1)
+    if os.fork():  # only now: when we are gone, nobody holds a lock or a pipe of the command's
+        os._exit(0)  # whoever adopts orphans has the other one now
     command = [sys.executable, "-P", "-m", "pmcredd.lease", *words]
     os.execve(sys.executable, command, dict(environ))  # noqa: S606 - we are the process that it is to be
 
@@ -166,6 +169,9 @@ def main() -> None:
     with suppress(OSError):  # for `ps` and `pmcred log`
         Path("/proc/self/comm").write_text("pmcred-lease", encoding="ascii")
     process.harden()
+    if named := os.environ.get("PMCRED_SOCKET"):
+        os.environ["PMCRED_SOCKET"] = os.path.abspath(named)
+    os.chdir("/")  # or the command's file system could not be unmounted
     profile, of, *socket_path = sys.argv[1:]
     keep(profile, of, _PIDFD, Path(socket_path[0]) if socket_path else None)
 

@@ -263,6 +263,10 @@ def test_the_process_beside_shares_nothing_with_the_command(daemon: Daemon) -> N
         stat = (holder / "stat").read_text().rpartition(")")[2].split()
         parent, session = int(stat[1]), int(stat[3])
         assert parent != command.pid
+        deadline, ticking = time.monotonic() + 60, threading.Event()
+        while os.geteuid() == 0 and os.readlink(holder / "cwd") != "/":  # the command's may have to be unmounted
+            assert time.monotonic() < deadline
+            ticking.wait(0.02)
         assert session not in (os.getsid(command.pid), os.getsid(0))
         # It is not dumpable: who is not root cannot even look.
         if os.geteuid() == 0:
@@ -289,6 +293,26 @@ def test_the_process_beside_leaves_no_core(daemon: Daemon) -> None:
             assert time.monotonic() < deadline
             ticking.wait(0.02)
         command.communicate()
+
+
+def test_a_lock_of_the_commands_is_free_when_it_has_ended(daemon: Daemon, tmp_path: Path) -> None:
+    """The process beside has let go of what the command was given before the command runs."""
+    lock = tmp_path / "lock"
+    for _ in range(20):
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            subprocess.run(
+                [PMCRED, "exec", "prod", "--", "true"], env=daemon.user.environ, pass_fds=[held.fileno()], check=True
+            )
+        with lock.open("w") as again:
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_the_first_process_of_a_container_has_none_beside_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It adopts all orphans: a command in its place would wait for a child that it does not know."""
+    monkeypatch.setattr(os, "fork", lambda: pytest.fail("it would be the command's own child"))
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    assert not lease.hold_beside(HANDED_OUT, {})
 
 
 def test_a_file_above_the_limit_is_not_kept_open_either(daemon: Daemon) -> None:
