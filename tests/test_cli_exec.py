@@ -533,6 +533,18 @@ def test_without_a_daemon_its_errors_are_told_once(user: User, sandbox: SandboxP
     assert ran.stderr.count("no profile is named nix") == 1
 
 
+def test_a_process_that_is_killed_while_it_gets_the_token_is_told(user: User, tmp_path: Path) -> None:
+    """Nobody else can say so; the exit status is what a shell gives for the signal."""
+    secret = tmp_path / "secret"
+    secret.write_text("#!/bin/sh\nkill -KILL $PPID\n")
+    secret.chmod(0o755)
+    profile = 'url = "http://127.0.0.1:1"\ngrant = "client_credentials"\nclient_id = "4"\n'
+    write_profiles(user, f'[profiles.prod]\n{profile}client_secret = {{ command = ["{secret}"] }}\n')
+    ran = user.run("exec", "prod", "--oneshot", "--", "echo", "ran")
+    assert (ran.returncode, ran.stdout) == (128 + signal.SIGKILL, "")
+    assert "was ended by SIGKILL" in ran.stderr
+
+
 def test_a_name_that_looks_like_an_option_is_a_name(user: User) -> None:
     """It may come from the environment: without a daemon too it is a name, which no profile has."""
     ran = user.run("exec", "--oneshot", "--", "echo", "ran", PMCRED_PROFILE="--help")

@@ -306,6 +306,13 @@ def _in_a_process_of_its_own(args: argparse.Namespace, target: str) -> AccessTok
     with subprocess.Popen([sys.executable, "-P", "-c", main, *words], stdout=subprocess.PIPE, text=True) as process:
         answer, _ = process.communicate()
     signal.signal(signal.SIGCHLD, before)
+    if process.returncode < 0:
+        ended = signal.Signals(-process.returncode).name
+        raise Problem(
+            f"the process that gets a token without a daemon was ended by {ended}",
+            "do it again",
+            exit_status=128 - process.returncode,
+        )
     if process.returncode != 0:
         raise SystemExit(process.returncode)  # it has told why
     fields = json.loads(answer)
