@@ -230,6 +230,14 @@ def test_reload_says_what_changed(user: User, capsys: pytest.CaptureFixture[str]
     ]
 
 
+@pytest.mark.parametrize("verb", ["get", "header", "reject", "status", "login", "api"])
+def test_a_password_in_a_url_is_not_repeated(user: User, verb: str) -> None:
+    """Neither by the message, nor by its hint, nor by -v."""
+    ended = user.run(verb, "https://user:hunter2@acme.processmaker.net", "-v", *(["/users"] if verb == "api" else []))
+    assert ended.returncode != 0
+    assert "hunter2" not in ended.stdout + ended.stderr
+
+
 def test_stop_without_a_daemon_does_not_tell_how_to_start_one(user: User) -> None:
     """Whoever wants to end it does not want to have it."""
     ended = user.run("stop")

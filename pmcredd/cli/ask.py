@@ -19,10 +19,14 @@ def name_of(args: argparse.Namespace) -> str:
     """Give the profile that was named: NAME, else $PMCRED_PROFILE; nothing else, so that prod is never hit by accident.
 
     Raises:
-        Problem: neither names one.
+        Problem: neither names one, or what does holds a password.
 
     """
     if name := args.name or os.environ.get("PMCRED_PROFILE"):
+        if "@" in str(name).partition("://")[2].partition("/")[0]:
+            # Refused here: what is named is repeated in messages, in hints and by -v.
+            hint = "leave it out: the profile says who logs in"
+            raise Problem("the URL has a user name or a password in it", hint, exit_status=2)
         return str(name)
     raise Problem(
         "no profile is named, and PMCRED_PROFILE is not set", "`pmcred profile list` shows the names", exit_status=2
