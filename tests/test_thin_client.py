@@ -177,6 +177,17 @@ def test_the_usual_places_are_tried_in_order(place: Place, short_path: Path) -> 
     assert len(daemon.requests) == 1
 
 
+def test_a_daemon_that_refuses_is_not_asked_by_another_path(place: Place, short_path: Path) -> None:
+    """The paths may well lead to one daemon; pmcred-cli asks it once more, and tells why."""
+    runtime, state = short_path / "xdg", short_path / "state"
+    both = {"PMCRED_SOCKET": "", "XDG_RUNTIME_DIR": str(runtime), "PMCRED_STATE_DIR": str(state)}
+    refusing = FakeDaemon(runtime / "pmcred" / "socket", lambda _: b"error needs-login\nmessage=x\n\n")
+    with refusing, FakeDaemon(state / "run" / "socket") as other:
+        assert left_to_cli(place.run("get", "prod", environ=both), "get", "prod")
+    assert len(refusing.requests) == 1
+    assert other.requests == []
+
+
 @root_only
 def test_another_users_directory_is_not_entered(place: Place) -> None:
     """Its owner could listen there in the daemon's place."""
