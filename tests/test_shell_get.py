@@ -474,3 +474,11 @@ def test_the_daemon_itself_is_understood(place: Path, shell: Shell) -> None:
                 check=False,
             )
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, f"{token}\nAuthorization: Bearer {token}\n", "")
+
+
+@pytest.mark.parametrize("shell", [BASH, ZSH], ids=str)
+def test_a_shell_that_refuses_unset_variables_goes_on(desk: Desk, shell: Shell) -> None:
+    """With `set -u` and no $PMCRED_PROFILE, the command says what is missing, and the script decides."""
+    ran = desk.run(shell, 'pmcred get || echo "failed $?"\necho after', before="set -u; unset PMCRED_PROFILE")
+    assert ran.stdout == "failed 7\nafter\n"
+    assert ran.stderr == "cli 1:get\n"

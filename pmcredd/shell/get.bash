@@ -20,7 +20,7 @@ __pmcred_get() {
   4:--for) _pmcred_name=$2 _pmcred_for=${4:-:} ;;
   *) return 1 ;;
   esac
-  if [[ $# -eq 1 && ${PMCRED_PROFILE@a} != *x* ]]; then return 1; fi
+  if [[ $# -eq 1 && ( ! -v PMCRED_PROFILE || ${PMCRED_PROFILE@a} != *x* ) ]]; then return 1; fi
   # A newline in one of these would be a second request.
   if [[ $_pmcred_name != [A-Za-z0-9]* || $_pmcred_name$_pmcred_for == *[!A-Za-z0-9._-]* ]]; then return 1; fi
   if ! { : >&1; }; then return 1; fi # stdout is closed: the command says so

@@ -80,7 +80,7 @@ def command() -> Verb:
 
     def verb(words: str) -> Verb:
         parser = parsers[words]
-        options = tuple(map(_option, (a for a in parser._actions if a.option_strings)))
+        options = tuple(_option(parser, action) for action in parser._actions if action.option_strings)
         below = tuple(verb(each) for each in parsers if each.rpartition(" ")[0] == words)
         operands = () if below else tuple(_operands(words, parser))
         said = about.get(words) or (parser.description or "").partition(".")[0]
@@ -92,7 +92,7 @@ def command() -> Verb:
     return Verb("", "", tuple(o for o in everywhere if names & {*o.names}), (), top)
 
 
-def _option(action: argparse.Action) -> Option:
+def _option(parser: argparse.ArgumentParser, action: argparse.Action) -> Option:
     value = None
     if action.nargs != 0:
         names = action.option_strings
@@ -100,7 +100,7 @@ def _option(action: argparse.Action) -> Option:
         value = "|".join(map(str, action.choices)) if action.choices else FILE if file else NOTHING
     repeated = isinstance(action, argparse._AppendAction)
     metavar = str(action.metavar or action.dest)
-    return Option(tuple(action.option_strings), _short(action.help or ""), value, metavar, repeated)
+    return Option(tuple(action.option_strings), _short(_help(parser, action)), value, metavar, repeated)
 
 
 def _operands(words: str, parser: argparse.ArgumentParser) -> Iterator[str]:
@@ -123,9 +123,17 @@ def _operands(words: str, parser: argparse.ArgumentParser) -> Iterator[str]:
         yield from (*kinds[:-1], kinds[-1] + again)
 
 
+def _help(parser: argparse.ArgumentParser, action: argparse.Action) -> str:
+    """Give an option's help as argparse prints it, with its default put in."""
+    return parser._get_formatter()._expand_help(action) if action.help else ""
+
+
 def _short(text: str) -> str:
     """Give the first part of a help text: a menu has a line for each."""
-    return " ".join(text.replace("%%", "%").partition(";")[0].split())
+    first = text.partition(";")[0]
+    if first.count("(") > first.count(")"):  # it was cut within a remark
+        first = first.rpartition("(")[0]
+    return " ".join(first.split())
 
 
 def _quoted(text: str) -> str:
