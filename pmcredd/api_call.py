@@ -22,7 +22,6 @@ T = TypeVar("T")
 
 _UNAUTHORIZED = 401
 _MOST_WITHHELD = 1024 * 1024  # bytes of a 401's body; the real one has 29
-_SLACK = 10.0  # seconds on top of what the daemon is given: let its own, better error come first
 _HARMLESS = ("GET", "HEAD", "OPTIONS")  # RFC 9110 section 9.2.1: safe methods
 
 
@@ -91,7 +90,8 @@ class Tokens:
         self.tell(f"asking the daemon: reject {self.profile.name} fingerprint={refused.fingerprint()}")
         patience = {"timeout": wire.format_duration(self.patience)}
         request = wire.Request("reject", self.profile.name, {"fingerprint": refused.fingerprint(), **patience})
-        await _in_thread(partial(client.call, request, timeout=self.patience + _SLACK, socket_path=self.socket_path))
+        wait = self.patience + client.SLACK_SECONDS
+        await _in_thread(partial(client.call, request, timeout=wait, socket_path=self.socket_path))
 
     async def _get(self, lasting: float | None) -> client.AccessToken:
         promise = "" if lasting is None else f" for={wire.format_duration(lasting)}"

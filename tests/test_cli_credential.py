@@ -79,6 +79,13 @@ def test_a_url_and_the_header_in_one_question(user: User) -> None:
     assert done.stdout == f"{head}credential={TOKEN}\nephemeral=1\npassword_expiry_utc=4000000000\n"
 
 
+def test_a_length_of_time_is_not_lost_at_the_installation(user: User) -> None:
+    """It belongs into the helper's line; in front of `install` it would be forgotten."""
+    refused = user.run("credential", "--for", "20m", "install", "prod")
+    assert refused.returncode == 2
+    assert "install writes no --for" in refused.stderr
+
+
 def test_capabilities_are_told(user: User) -> None:
     """In git-credential(1)'s form; that needs no daemon."""
     done = helper(user, "capability")

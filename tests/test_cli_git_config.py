@@ -173,7 +173,7 @@ def test_what_others_wrote_is_kept(user: User, git: Git) -> None:
     """Comments, other sections, and other helpers of the same URL: silenced while pmcred is there, and back after."""
     before = (
         '# mine\n[user]\n\tname = Pat\n[credential]\n\thelper = store\n[credential "https://pm.example"]\n'
-        "\thelper = cache --timeout=60\n"
+        "\tuseHttpPath = false\n\thelper = cache --timeout=60\n"
     )
     (user.home / ".gitconfig").write_text(before)
     done = user.run("credential", "install", "prod")

@@ -8,6 +8,7 @@ from pmcredd.cli import ask
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.see import user_of
 from pmcredd.cli.terminal import clean, say
+from pmcredd.client import SLACK_SECONDS
 from pmcredd.human_time import when
 from pmcredd.wire import format_duration
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
 _TIMEOUT = 60.0  # seconds for a login that needs no person
-_SLACK = 10.0  # seconds on top of what the daemon is given: let its own, better error come first
 REVOCATION = 90.0  # seconds: a logout waits for the server's word, and the daemon gives up before this
 
 
@@ -72,7 +72,7 @@ def _login(args: argparse.Namespace) -> int:
     arguments = {} if args.timeout is None else {"timeout": format_duration(args.timeout)}
     if args.as_new_user:
         arguments["as_new_user"] = "yes"
-    patience = (_TIMEOUT if args.timeout is None else args.timeout) + _SLACK
+    patience = (_TIMEOUT if args.timeout is None else args.timeout) + SLACK_SECONDS
     blocks = ask.stream(args, "login", name, arguments, timeout=patience)
     first = next(blocks, {})
     if "authorize_url" in first:

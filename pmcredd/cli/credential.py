@@ -12,13 +12,13 @@ from pmcredd import cli, credential
 from pmcredd.cli import ask
 from pmcredd.cli.problem import Problem, did_you_mean
 from pmcredd.cli.terminal import clean, say
+from pmcredd.client import SLACK_SECONDS
 from pmcredd.secret import Secret
 from pmcredd.wire import format_duration
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_SLACK = 10.0  # seconds on top of what the daemon is given: let its own, better error come first
 _NO_SUCH_PROFILE = 3  # exit status
 
 
@@ -146,6 +146,10 @@ def _capability(_: argparse.Namespace) -> int:
 def _install(args: argparse.Namespace) -> int:
     from pmcredd.cli import git_config  # here: git never asks for it
 
+    if args.lasting is not None:
+        raise Problem(
+            "install writes no --for", "install it, then add --for to the helper's line: docs/git.md", exit_status=2
+        )
     return git_config.install(args)
 
 
@@ -159,7 +163,7 @@ def _get(args: argparse.Namespace) -> int:
     query = _query()
     if not credential.concerns_us(query):
         return _not_ours(args)
-    candidates = _candidates(ask.ask(args, "list"))
+    candidates = _candidates(ask.ask(args, "list", timeout=args.timeout + SLACK_SECONDS))
     with _told():
         chosen = credential.choose(query, candidates)
     if chosen is None:
@@ -179,10 +183,11 @@ def _erase(args: argparse.Namespace) -> int:
         return _not_ours(args)
     refused = query.refused.fingerprint()
     # An older token has been replaced already, and what is no token of ours is none of our business.
-    blocks = [block for block in ask.ask(args, "status") if block.get("fingerprint") == refused]
+    known = ask.ask(args, "status", timeout=args.timeout + SLACK_SECONDS)
+    blocks = [block for block in known if block.get("fingerprint") == refused]
     for owner in credential.find(query, _candidates(blocks)):
         arguments = {"fingerprint": refused, "timeout": format_duration(args.timeout)}
-        ask.ask(args, "reject", owner.name, arguments, timeout=args.timeout + _SLACK)
+        ask.ask(args, "reject", owner.name, arguments, timeout=args.timeout + SLACK_SECONDS)
     return 0
 
 

@@ -152,7 +152,7 @@ def _take_out(git: "_Git", url: str) -> bool:
         if found.count("") == 1:  # the empty line is ours: what stands before it shall help again
             git.run("--unset-all", key, "^$")
         git.run("--unset-all", f"credential.{url}.username")
-        git.run("--unset-all", f"credential.{url}.useHttpPath")
+        git.run("--fixed-value", "--unset-all", f"credential.{url}.useHttpPath", "true")  # false is none of ours
     return bool(ours)
 
 

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from pmcredd.cli import ask
 from pmcredd.cli.problem import Problem
 from pmcredd.cli.see import typed
+from pmcredd.client import SLACK_SECONDS
 from pmcredd.secret import Secret
 from pmcredd.wire import format_duration
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
-_SLACK = 10.0  # seconds on top of what the daemon is given: let its own, better error come first
 _LONGEST = 65536  # bytes
 _B64TOKEN = re.compile(rb"[A-Za-z0-9._~+/-]+=*")  # RFC 6750 section 2.1
 
@@ -40,7 +40,7 @@ def add(subparsers: "_SubParsersAction[argparse.ArgumentParser]") -> None:
 def _reject(args: argparse.Namespace) -> int:
     name = ask.name_of(args)
     arguments = {"fingerprint": _refused(name).fingerprint(), "timeout": format_duration(args.timeout)}
-    (block,) = ask.ask(args, "reject", name, arguments, timeout=args.timeout + _SLACK)
+    (block,) = ask.ask(args, "reject", name, arguments, timeout=args.timeout + SLACK_SECONDS)
     token = block.pop("access_token", "")
     if args.get and not token:
         raise Problem("the daemon's answer holds no token", "pmcred --version")
