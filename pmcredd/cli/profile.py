@@ -26,6 +26,7 @@ from pmcredd.profiles import (
     CredentialSecret,
     EnvSecret,
     FileSecret,
+    Grant,
     KeyringSecret,
     LiteralSecret,
     Mistake,
@@ -248,7 +249,9 @@ def _add(args: argparse.Namespace) -> int:
     path = draft.path(os.environ)
     say(f"Wrote {path}.")
     if tell_daemon(args, path) is Told.READ:
-        say(f"To try it: pmcred get {name}")
+        profile = validate.Checker.of(os.environ).sound().profiles.get(name)
+        by_person = profile is not None and profile.grant is Grant.AUTHORIZATION_CODE
+        say(f"To try it: pmcred {'login' if by_person else 'get'} {name}")
     return 0
 
 
