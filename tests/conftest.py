@@ -14,7 +14,7 @@ from hypothesis import settings
 from pmcredd.store import Store
 
 # Where the fixtures stand that several modules share, beside what they are used with.
-pytest_plugins = ("support.asking_upstream", "support.quick", "support.serving", "support.user")
+pytest_plugins = ("support.asking_upstream", "support.keeping", "support.serving", "support.user")
 
 # Hypothesis's own time limit for an example would be a timed assertion: the machine may be busy.
 # In CI every run makes up the same examples: what chance finds belongs to whoever looks for it, not to the next change.

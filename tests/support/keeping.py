@@ -8,8 +8,10 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 import httpx
+import pytest
 import trio
 
+from pmcredd import attempts, keeper, scheduler
 from pmcredd.attempts import Attempts
 from pmcredd.bearer import Bearer
 from pmcredd.driver import Driver
@@ -28,6 +30,14 @@ from support.lives import Inline, TrioClock, profile
 PROD = profile("prod")
 NO_SOCKET = "/nowhere/socket"  # of this keeper: nobody serves it
 Answer = Callable[[dict[str, str]], httpx.Response]
+
+
+@pytest.fixture
+def quick_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let scrypt cost next to nothing, and a year not be a million wake-ups."""
+    monkeypatch.setattr(attempts, "STRETCH", 2)
+    monkeypatch.setattr(scheduler, "LONGEST_SLEEP", 1e6)
+    monkeypatch.setattr(keeper, "LONGEST_SLEEP", 1e6)
 
 
 def secret(value: str) -> LiteralSecret:
