@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.fake_daemon import TOKEN, FakeDaemon
 from support.gits import HELPER
+from support.pseudo_terminal import PseudoTerminal
 from support.user import PMCRED, User
 
 from pmcredd import wire
@@ -181,6 +182,16 @@ def test_a_refused_token_is_reported_by_its_fingerprint(user: User, daemon: Fake
     done = helper(user, "erase", stdin=ASKED + form)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert daemon.requests == [b"status", f"reject prod fingerprint={FINGERPRINT} timeout=60".encode()]
+
+
+def test_a_person_is_told_that_the_token_was_replaced(user: User, daemon: FakeDaemon) -> None:
+    """Their command has failed, and git does not say that the next one will not."""
+    script = 'printf %s "$1" | "$2" credential erase'
+    stdin = f"{ASKED}username=prod\npassword={TOKEN}\n"
+    with PseudoTerminal(["/bin/sh", "-c", script, "sh", stdin, PMCRED], user.environ) as terminal:
+        terminal.expect("the token of prod was dead, and is replaced: try again")
+        assert terminal.end() == 0
+    assert len(daemon.requests) == 2
 
 
 @pytest.mark.parametrize(
