@@ -7,6 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from pmcredd.life import Life, Problem, Reason, Renewal
+from pmcredd.processmaker import Renewal as Rule
 from pmcredd.profiles import EventName
 from pmcredd.secret import Secret
 from pmcredd.transition import living
@@ -50,6 +51,8 @@ def look(
     happened = []
     if seen is None:
         seen = Seen(token)
+    elif seen.token is None and life.terms.rule is Rule.NEVER:
+        pass  # a personal access token is read at every start, from where it has been all the time
     elif token is not None and token is not seen.token and token != seen.token:
         happened.append(EventName.RENEWED)
     token = token or seen.token

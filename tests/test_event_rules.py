@@ -54,6 +54,13 @@ def test_each_new_token_is_an_event_once() -> None:
     assert found == [(1, RENEWED), (3, RENEWED), (7, RENEWED)]
 
 
+def test_a_personal_access_token_that_is_read_at_the_start_is_no_news() -> None:
+    """It has been there all the time; another one in its place is."""
+    given = replace(LIVE, terms=Terms(Rule.NEVER))
+    another = replace(given, held=held(value="token-2"))
+    assert follow([(0, replace(given, held=None)), (1, given), (2, another)]) == [(2, RENEWED)]
+
+
 @pytest.mark.parametrize("reason", [Reason.NEEDS_LOGIN, Reason.BAD_CREDENTIALS])
 def test_a_login_that_is_needed_is_told_once(reason: Reason) -> None:
     """Also at the start; a reload or a login that tries in vain is the same trouble; the next one is told again."""
