@@ -264,6 +264,8 @@ def failure(profile: Profile, life: Life, otherwise: str, code: Code) -> Failure
         return Failure(code, otherwise, f"pmcred status {profile.name}")
     told = _code(life, problem)
     mend = problem.mend or (f"pmcred login {profile.name}" if told is Code.NEEDS_LOGIN else "")
+    if not mend and life.renewal in {Renewal.WAITING, Renewal.DOUBTFUL}:
+        mend = f"the daemon tries again by itself; when, tells pmcred status --explain {profile.name}"
     return Failure(told, f"{profile.name}: {problem.sentence}", mend)
 
 
