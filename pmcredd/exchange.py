@@ -17,6 +17,7 @@ from pmcredd.attempts import Attempts, Keys
 from pmcredd.attempts import Refusal as Stopped
 from pmcredd.bearer import Bearer, Stranger
 from pmcredd.clock import Clock
+from pmcredd.explain import where
 from pmcredd.gate import Gate, Priority, Turn
 from pmcredd.life import Event, Failed, Fault, Issued, Lost, Probed, Problem, Reason, Refused, User
 from pmcredd.oauth import Ended, Meaning
@@ -351,10 +352,14 @@ def _stop_of(result: Result) -> Stopped | None:
 
 
 def _stopped(profile: Profile, stopped: Stopped) -> Problem:
-    what = "password" if stopped.reason is Reason.BAD_CREDENTIALS else "client secret"
+    what, source = (
+        ("password", profile.password)
+        if stopped.reason is Reason.BAD_CREDENTIALS
+        else ("client secret", profile.client_secret)
+    )
     return Problem(
         stopped.sentence,
-        f"correct the {what} (pmcred profile edit {profile.name}), or to try this one once more: "
+        f"correct the {what}{where(source)} (pmcred profile edit {profile.name}), or to try this one once more: "
         f"pmcred login {profile.name}",
         Fault.MISCONFIGURED,
     )

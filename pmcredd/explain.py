@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from pmcredd import processmaker
 from pmcredd.dialects import Answer, Meaning, Said
-from pmcredd.profiles import Grant, Profile
+from pmcredd.profiles import FileSecret, Grant, Profile, SecretSource
 
 _PARAMETER = re.compile(r"Check the `([a-z_]{1,40})` parameter")
 _BOILERPLATE = "The request is missing a required parameter, includes"  # RFC 6749's words for any invalid_request
@@ -77,6 +77,11 @@ def _head(case: Case) -> str:
             return f"{host} answered without a usable token ({case.problem})"
 
 
+def where(source: SecretSource | None) -> str:
+    """Name the file that holds a secret: the profile itself, when it is edited, shows no more than that name."""
+    return f" (it stands in {source.path})" if isinstance(source, FileSecret) else ""
+
+
 def mend(case: Case) -> str:
     """Say what to do about it; "" if there is nothing to do but wait."""
     profile = case.profile
@@ -94,11 +99,12 @@ def mend(case: Case) -> str:
                 f"each grant); if that is so, check client_secret: {edit}"
             )
         case Meaning.BAD_CLIENT:
-            return f"check client_id and client_secret: {edit}; {_client_trap(case, clients)}{_other_generation(case)}"
+            secret = f"client_secret{where(profile.client_secret)}"
+            return f"check client_id and {secret}: {edit}; {_client_trap(case, clients)}{_other_generation(case)}"
         case Meaning.BAD_USER:
             return (
-                f"check username (not the e-mail address) and password: {edit}; a user of SSO or LDAP has no "
-                'password of ProcessMaker\'s own: use grant = "authorization_code"'
+                f"check username (not the e-mail address) and password{where(profile.password)}: {edit}; a user of SSO "
+                'or LDAP has no password of ProcessMaker\'s own: use grant = "authorization_code"'
             )
         case Meaning.GRANT_NOT_ALLOWED if case.said.error == "unauthorized_client":
             return f"allow the client this grant in {clients}, or use another client: {edit}"

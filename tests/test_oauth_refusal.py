@@ -7,7 +7,7 @@ import pytest
 from support.token_answers import HTML, JSON, PM3, PM4, html_answer, json_answer, read
 
 from pmcredd.oauth import Answer, Ended, Meaning, Refusal
-from pmcredd.profiles import Grant, Profile
+from pmcredd.profiles import FileSecret, Grant, Profile
 
 
 def league(status: int, error: str, text: str, hint: str | None = None) -> Answer:
@@ -458,6 +458,18 @@ def test_every_refusal(
     assert f"({answer.status}" in found.sentence
     assert mend in found.mend
     assert bool(found.mend) is (meaning not in {Meaning.THROTTLED, Meaning.MAINTENANCE})
+
+
+def test_the_file_of_a_refused_secret_is_named() -> None:
+    """Whoever edits the profile finds only its name there."""
+    profile = replace(PM4, client_secret=FileSecret("/s/prod-client_secret"), password=FileSecret("/s/prod-password"))
+    for error, named in (
+        ("invalid_client", "client_secret (it stands in /s/prod-client_secret)"),
+        ("invalid_grant", "password (it stands in /s/prod-password)"),
+    ):
+        found = read(league(401, error, CLIENT if error == "invalid_client" else USER), profile=profile)
+        assert isinstance(found, Refusal)
+        assert f"{named}: pmcred profile edit prod" in found.mend
 
 
 def test_the_server_s_own_words_are_quoted() -> None:
