@@ -93,6 +93,14 @@ def test_a_file_of_pmcreds_is_edited_in_the_same_way(user: User) -> None:
     assert "No daemon runs" in ended.stderr
 
 
+def test_a_profile_of_pmcreds_own_keeps_the_name_of_its_file(user: User) -> None:
+    """With another name in it, `profile remove` would not know it for its own."""
+    ended = user.run("profile", "edit", "second", EDITOR=editor(user, "s/profiles.second/profiles.third/"))
+    assert ended.returncode == 6
+    assert "[profiles.second] is gone from second.toml; for another name: pmcred profile add" in ended.stderr
+    assert (user.profiles_d / "second.toml").read_text() == SECOND
+
+
 def test_nothing_changed_is_nothing_done(user: User) -> None:
     """The daemon is not even asked."""
     before = os.stat(user.config / "profiles.toml")

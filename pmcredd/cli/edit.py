@@ -37,7 +37,7 @@ def edit(environ: Mapping[str, str], name: str) -> Path | None:
                 say("Nothing was changed.")
                 done = True
                 return None
-            mistakes = _mistakes(checker, path, after, mode)
+            mistakes = _mistakes(checker, name, path, after, mode)
             if not mistakes:
                 files.replace(path, after, expected=before)
                 say(f"Replaced {path}.")
@@ -79,15 +79,18 @@ def _open_editor(environ: Mapping[str, str], copy: Path) -> None:
         raise Problem(f"the editor {command} failed (status {ended.returncode}); the profile is as it was")
 
 
-def _mistakes(checker: validate.Checker, path: Path, text: str, mode: int) -> list[str]:
+def _mistakes(checker: validate.Checker, name: str, path: Path, text: str, mode: int) -> list[str]:
     try:
         text.encode()
     except UnicodeEncodeError:
         return ["it is not UTF-8"]
     try:
-        checker.with_text(path, text, mode=mode)
+        config = checker.with_text(path, text, mode=mode)
     except BadConfig as bad:
         return [str(one) for one in bad.mistakes]
+    if path.stem == name and name not in config.profiles:
+        # A file of pmcred's own: what it is called says whose it is, and `profile remove` goes by that.
+        return [f"[profiles.{name}] is gone from {path.name}; for another name: pmcred profile add, then remove {name}"]
     return []
 
 
