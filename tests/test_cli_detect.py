@@ -31,6 +31,9 @@ Handler = Callable[[httpx.Request], httpx.Response]
         ("https://h.example/api/1.0/workflow/users", Address("https://h.example", "workflow")),
         ("https://h.example/pm", Address("https://h.example/pm", path_unknown=True)),
         ("http://127.0.0.1:8080/login", Address("http://127.0.0.1:8080")),
+        ("127.0.0.1:8080/login", Address("http://127.0.0.1:8080")),
+        ("localhost:8080", Address("http://localhost:8080")),
+        ("https://localhost:8080", Address("https://localhost:8080")),
     ],
 )
 def test_what_people_paste_has_a_base_in_it(pasted: str, found: Address) -> None:

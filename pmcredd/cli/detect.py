@@ -55,6 +55,8 @@ def address(text: str) -> Address:
     """
     text = text.strip()
     url = parse_url(text if "://" in text else f"https://{text}")
+    if "://" not in text and url.loopback:
+        url = parse_url(f"http://{text}")  # what runs on this machine alone rarely has a certificate
     if url.userinfo is not None:
         raise BadUrl("has a user name or a password in it; those are asked for later")
     if url.scheme == "http" and not url.loopback:
