@@ -492,6 +492,7 @@ def with_uv(scratch: Path, wheel: Path, installers: Path) -> Path:
     return scratch / "bin"
 
 
+@pytest.mark.storm
 @pytest.mark.parametrize("install", [with_venv, with_pip_user, with_pipx, with_uv])
 def test_it_works_as_people_install_it(
     tmp_path: Path, wheel: Path, installers: Path, install: Callable[[Path, Path, Path], Path]
