@@ -257,6 +257,7 @@ def caught(environ: dict[str, str], tmp_path: Path) -> Iterator[Held]:
         yield Held(process, told, allowing)
 
 
+@pytest.mark.storm
 class TestEndings:
     @pytest.mark.parametrize("group", [True, False], ids=["the terminal's whole group", "the demo alone"])
     def test_ctrl_c_in_the_middle_leaves_nothing(
@@ -340,6 +341,7 @@ class TestEndings:
         assert list(spare.iterdir()) == []
 
 
+@pytest.mark.storm
 class TestFailures:
     def test_a_daemon_that_cannot_start(self, environ: dict[str, str], spare: Path, tmp_path: Path) -> None:
         """What pmcredd says is passed on, with status 1."""
