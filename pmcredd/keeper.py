@@ -232,10 +232,10 @@ class Keeper:
 
     async def _reject(self, row: Row, fingerprint: str) -> HandOut:
         reported = self._clock.now().boot
-        if fingerprint in row.life.past:
+        if fingerprint != _fingerprint(row.life):  # first: a server may give the same token again
+            if fingerprint not in row.life.past:
+                raise telling.stranger(row.profile)
             return await self._get(row, None)
-        if fingerprint != _fingerprint(row.life):
-            raise telling.stranger(row.profile)
         if row.one_reject is None:
             row.one_reject = trio.Lock()
         async with row.one_reject:  # those who report the same token wait here, and find it replaced

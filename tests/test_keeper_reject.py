@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import trio
-from support.keeping import Server, config, keeping
+from support.keeping import Server, config, keeping, token
 from support.lives import profile
 from support.refreshing import PM4, Refreshing, refreshing
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -105,6 +105,18 @@ async def test_a_personal_access_token_is_replaced_by_a_person(autojump_clock: M
             assert caught.value.code is Code.NEEDS_LOGIN
             assert caught.value.hint.startswith("make a new one in ProcessMaker")
         assert await world.get("report") == "personal-1", "one report is no proof"
+
+
+async def test_a_server_that_gives_the_same_token_again_is_no_success(
+    autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    """The token in hand is not one of the past, however often it came: a script would go round in a circle."""
+    always = [token("the-one") for _ in range(9)]
+    async with keeping(tmp_path, profile("prod"), server=Server(script=[*always])) as world:
+        assert await world.get() == "the-one"
+        for _ in range(2):
+            with pytest.raises(Failure, match="there is no other token"):
+                await world.keeper.reject("prod", Secret("the-one").fingerprint(), 30.0)
 
 
 def personal(world: Refreshing) -> Profile:
