@@ -223,7 +223,7 @@ def find(known: Sequence[Profile], target: str) -> Profile:
         hint = f"did you mean {close[0]}?" if close else "pmcred profile list"
         raise Failure(Code.NO_SUCH_PROFILE, f"no profile is named {target}", hint)
     found = urls.match_url(known, target)
-    if "@" in target:
+    if urls.has_userinfo(target):
         target = "a URL with a user name or a password in it"  # which is not to be repeated
     if not found:
         raise Failure(Code.NO_SUCH_PROFILE, f"no profile is for {target}", "pmcred profile list")

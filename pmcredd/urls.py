@@ -117,6 +117,12 @@ class HasUrl(Protocol):
 _Found = TypeVar("_Found", bound=HasUrl)
 
 
+def has_userinfo(text: str) -> bool:
+    """Tell whether a text is a URL with a user name or a password in it, which no message may repeat."""
+    found = _URL.match(text)
+    return found is not None and found["userinfo"] is not None
+
+
 def match_url(profiles: Iterable[_Found], url: str) -> tuple[_Found, ...]:
     """Find the profiles whose url is this URL or lies above it: same scheme, host and port, and whole path segments.
 

@@ -23,14 +23,20 @@ def name_of(args: argparse.Namespace) -> str:
 
     """
     if name := args.name or os.environ.get("PMCRED_PROFILE"):
-        if "@" in str(name).partition("://")[2].partition("/")[0]:
-            # Refused here: what is named is repeated in messages, in hints and by -v.
-            hint = "leave it out: the profile says who logs in"
-            raise Problem("the URL has a user name or a password in it", hint, exit_status=2)
+        if "://" in str(name):
+            _check_target(str(name))
         return str(name)
     raise Problem(
         "no profile is named, and PMCRED_PROFILE is not set", "`pmcred profile list` shows the names", exit_status=2
     )
+
+
+def _check_target(url: str) -> None:
+    from pmcredd.urls import has_userinfo  # here: a profile's name does not pay for it
+
+    if has_userinfo(url):  # what is named is repeated in messages, in hints and by -v
+        hint = "leave it out: the profile says who logs in"
+        raise Problem("the URL has a user name or a password in it", hint, exit_status=2)
 
 
 def seconds(text: str) -> float:
