@@ -189,7 +189,7 @@ def test_a_person_is_told_that_the_token_was_replaced(user: User, daemon: FakeDa
     script = 'printf %s "$1" | "$2" credential erase'
     stdin = f"{ASKED}username=prod\npassword={TOKEN}\n"
     with PseudoTerminal(["/bin/sh", "-c", script, "sh", stdin, PMCRED], user.environ) as terminal:
-        terminal.expect("the token of prod was dead, and is replaced: try again")
+        terminal.expect("the token of prod was refused, and is replaced: try again")
         assert terminal.end() == 0
     assert len(daemon.requests) == 2
 

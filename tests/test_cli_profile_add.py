@@ -56,6 +56,14 @@ def test_add_writes_a_private_file_that_the_reader_takes(user: User, capsys: pyt
     ]
 
 
+def test_who_has_to_log_in_is_told_so(user: User, capsys: pytest.CaptureFixture[str]) -> None:
+    """A `get` could only fail where nobody has logged in yet."""
+    flags = ["--url", "https://acme.processmaker.net", "--grant", "authorization_code", "--client-id", "3"]
+    with FakeDaemon(user.socket, lambda _: RELOADED):
+        assert main(["profile", "add", "me", *flags, "--client-secret-command", "true"]) == 0
+    assert capsys.readouterr().err.endswith("To try it: pmcred login me\n")
+
+
 def test_what_is_yes_or_no_has_two_flags(user: User, capsys: pytest.CaptureFixture[str]) -> None:
     """--bridge and --no-bridge write what profiles.toml takes, and `show` tells it in the same word."""
     secrets = ["--client-secret-command", "true", "--password-file", "pw"]

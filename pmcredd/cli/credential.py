@@ -189,7 +189,7 @@ def _erase(args: argparse.Namespace) -> int:
         arguments = {"fingerprint": refused, "timeout": format_duration(args.timeout)}
         ask.ask(args, "reject", owner.name, arguments, timeout=args.timeout + SLACK_SECONDS)
         if sys.stderr is not None and sys.stderr.isatty():  # git says only that it has failed
-            say(f"pmcred: the token of {owner.name} was dead, and is replaced: try again")
+            say(f"pmcred: the token of {owner.name} was refused, and is replaced: try again")
     return 0
 
 

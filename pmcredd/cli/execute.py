@@ -307,9 +307,8 @@ def _in_a_process_of_its_own(args: argparse.Namespace, target: str) -> AccessTok
         answer, _ = process.communicate()
     signal.signal(signal.SIGCHLD, before)
     if process.returncode < 0:
-        ended = signal.Signals(-process.returncode).name
         raise Problem(
-            f"the process that gets a token without a daemon was ended by {ended}",
+            f"the process that gets a token without a daemon was ended by signal {-process.returncode}",
             "do it again",
             exit_status=128 - process.returncode,
         )

@@ -244,14 +244,12 @@ def _add(args: argparse.Namespace) -> int:
     name = new_name(args.name, checker)
     secrets = piped(args)
     draft = Draft(name, given(args), *(({}, secrets) if args.store_secrets == "profile" else (secrets, {})))
-    check(draft, checker)
+    profile = check(draft, checker).profiles[name]
     draft.write(os.environ)
     path = draft.path(os.environ)
     say(f"Wrote {path}.")
     if tell_daemon(args, path) is Told.READ:
-        profile = validate.Checker.of(os.environ).sound().profiles.get(name)
-        by_person = profile is not None and profile.grant is Grant.AUTHORIZATION_CODE
-        say(f"To try it: pmcred {'login' if by_person else 'get'} {name}")
+        say(f"To try it: pmcred {'login' if profile.grant is Grant.AUTHORIZATION_CODE else 'get'} {name}")
     return 0
 
 
